@@ -213,7 +213,7 @@ class NamespaceCalls(FileCalls):
 
     @staticmethod
     def _check_rename_arguments(name: bytes, new_name: bytes, flags: RenameFlags) -> None:
-        if int(flags) & ~3 or flags & RenameFlags.NOREPLACE and flags & RenameFlags.EXCHANGE:
+        if int(flags) & ~3 or (flags & RenameFlags.NOREPLACE and flags & RenameFlags.EXCHANGE):
             raise Invalid("unknown flags, or flags that exclude each other")
         if name in DOTS:
             raise Busy("'.' and '..' cannot be moved")
