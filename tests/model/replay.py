@@ -70,7 +70,9 @@ class Replay(Protocol):
     def chown(self, path: bytes, uid: int, gid: int) -> None: ...
     def setxattr(self, path: bytes, name: bytes, value: bytes, flags: int) -> None: ...
     def removexattr(self, path: bytes, name: bytes) -> None: ...
-    def times(self, path: bytes) -> tuple[int, int]: ...
+    def times(self, path: bytes) -> tuple[int, int, int]:
+        """Inode number, mtime and ctime in nanoseconds."""
+
     def tree(self) -> dict[bytes, Shown]: ...
 
 
@@ -157,9 +159,9 @@ class LinuxReplay:
         mode = os.lstat(self._full(path)).st_mode
         return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
-    def times(self, path: bytes) -> tuple[int, int]:
+    def times(self, path: bytes) -> tuple[int, int, int]:
         status = os.lstat(self._full(path))
-        return status.st_mtime_ns, status.st_ctime_ns
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
     def tree(self) -> dict[bytes, Shown]:
         shown: dict[bytes, Shown] = {}
@@ -207,7 +209,10 @@ class ModelReplay:
 
     def _place(self, path: bytes) -> tuple[InodeNumber, bytes]:
         before, _, name = path.rpartition(b"/")
-        return self.model.resolve(before, follow=True).inode, name
+        parent = self.model.resolve(before, follow=True)
+        if not stat.S_ISDIR(parent.mode):
+            raise errors.NotADirectory("not a directory")
+        return parent.inode, name
 
     def _attr(self, path: bytes) -> Attr:
         return self.model.lookup(*self._place(path))
@@ -275,9 +280,9 @@ class ModelReplay:
         if stat.S_ISREG(attr.mode) or stat.S_ISDIR(attr.mode):
             self.model.removexattr(attr.inode, name, self._caller)
 
-    def times(self, path: bytes) -> tuple[int, int]:
+    def times(self, path: bytes) -> tuple[int, int, int]:
         attr = self._attr(path or b".")
-        return attr.mtime_ns, attr.ctime_ns
+        return attr.inode, attr.mtime_ns, attr.ctime_ns
 
     def tree(self) -> dict[bytes, Shown]:
         shown: dict[bytes, Shown] = {}
