@@ -4,7 +4,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from cryptdrive.errors import Invalid, NameTooLong, OutOfRange, Unsupported
+from cryptdrive.errors import Invalid, NameTooLong, NotFound, OutOfRange, Unsupported
 from cryptdrive.types import ROOT_INODE, HandleId, InodeNumber
 from cryptdrive.vfs.values import Attr, Caller
 from tests.model.content import SparseContent
@@ -110,19 +110,23 @@ class Handle:
 
 
 def check_name(name: bytes) -> None:
-    """Raises NameTooLong, or Invalid where the bytes cannot be a name."""
+    """Raises NameTooLong, NotFound for an empty name, Invalid where the bytes cannot be a name."""
     if len(name) > NAME_LENGTH_MAX:
         raise NameTooLong(f"a name has at most {NAME_LENGTH_MAX} bytes")
-    if not name or b"/" in name or b"\0" in name:
-        raise Invalid("a name is not empty and holds neither '/' nor NUL")
+    if not name:
+        raise NotFound("a name is empty")
+    if b"/" in name or b"\0" in name:
+        raise Invalid("a name holds neither '/' nor NUL")
 
 
 def check_target(target: bytes) -> None:
-    """Raises NameTooLong or Invalid."""
+    """Raises NameTooLong, NotFound for an empty target, Invalid."""
     if len(target) > TARGET_LENGTH_MAX:
         raise NameTooLong(f"the target of a link has at most {TARGET_LENGTH_MAX} bytes")
-    if not target or b"\0" in target:
-        raise Invalid("the target of a link is not empty and holds no NUL")
+    if not target:
+        raise NotFound("the target of a link is empty")
+    if b"\0" in target:
+        raise Invalid("the target of a link holds no NUL")
 
 
 def check_xattr_name(name: bytes) -> None:

@@ -146,6 +146,14 @@ class PosixModel(NamespaceCalls):
     def sync(self) -> None:
         """Everything is as durable as it gets."""
 
+    def restart(self) -> None:
+        """What closing and opening the drive does: no handle and no reference is left."""
+        with self._lock:
+            self._handles.clear()
+            for node in list(self._nodes.values()):
+                node.handles = node.references = 0
+                self._forget_if_unused(node)
+
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         with self._lock:
             number = next(self._subscriptions)
