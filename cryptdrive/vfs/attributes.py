@@ -1,0 +1,176 @@
+"""Attributes and extended attributes."""
+
+import stat
+
+from cryptdrive.errors import (
+    Exists,
+    Invalid,
+    NoAttribute,
+    NoSpace,
+    NotPermitted,
+    OutOfRange,
+    TooBig,
+    Unsupported,
+)
+from cryptdrive.local.packing import PackAppender
+from cryptdrive.objects.pack import Role
+from cryptdrive.objects.reader import BlobReader
+from cryptdrive.objects.ref import Ref
+from cryptdrive.schema.inode import HAS_XATTRS, Inode
+from cryptdrive.schema.keys import PREFIX_BYTES, XATTR_NAME_BYTES_MAX, xattr_key, xattr_range
+from cryptdrive.schema.records import XATTR_INLINE_MAX, XATTR_VALUE_BYTES_MAX, decode_xattr, encode_xattr
+from cryptdrive.types import InodeNumber
+from cryptdrive.vfs.content import FileContent, without_set_id
+from cryptdrive.vfs.core import Core, Transaction
+from cryptdrive.vfs.values import NOW, Attr, Caller, EventKind, SetAttr, XattrFlags
+
+_NAMESPACES = (b"user.", b"trusted.", b"security.")
+# What Linux lets listxattr(2) return at all.
+XATTR_NAMES_BYTES_MAX = 65536
+_TIME_MAX = (1 << 63) - 1
+_ID_MAX = 0xFFFFFFFF
+
+
+class Attributes:
+    """getattr, setattr and the calls on extended attributes."""
+
+    def __init__(self, core: Core, content: FileContent, appender: PackAppender, reader: BlobReader) -> None:
+        self._core = core
+        self._content = content
+        self._appender = appender
+        self._reader = reader
+
+    def getattr(self, number: InodeNumber) -> Attr:
+        """Raises Stale."""
+        core = self._core
+        return core.read(lambda: core.attr(core.inode(number)))
+
+    def setattr(self, number: InodeNumber, changes: SetAttr, caller: Caller) -> Attr:
+        """Change what ``changes`` names, all at once; returns what it is then."""
+        _check(changes)
+        core = self._core
+
+        def operation(transaction: Transaction) -> Attr:
+            if changes.size is not None:
+                self._content.set_size(transaction, number, changes.size)
+            inode = transaction.touch(number)
+            owner_changes = changes.uid is not None or changes.gid is not None
+            if owner_changes and changes.mode is None and inode.is_regular:
+                inode.mode = without_set_id(inode.mode)
+            if changes.mode is not None:
+                inode.mode = stat.S_IFMT(inode.mode) | changes.mode & 0o7777
+            if changes.uid is not None:
+                inode.uid = changes.uid
+            if changes.gid is not None:
+                inode.gid = changes.gid
+            if changes.atime_ns is not None:
+                inode.atime_ns = transaction.now_ns if changes.atime_ns == NOW else changes.atime_ns
+                core.access_times.pop(number, None)
+            if changes.mtime_ns is not None:
+                inode.mtime_ns = transaction.now_ns if changes.mtime_ns == NOW else changes.mtime_ns
+            transaction.event(EventKind.ATTRIBUTES, number)
+            return core.attr(inode)
+
+        if changes == SetAttr():
+            return self.getattr(number)
+        return core.transact(operation, caller)
+
+    # --- extended attributes ---------------------------------------------------------------
+
+    def getxattr(self, number: InodeNumber, name: bytes) -> bytes:
+        """Raises NoAttribute."""
+        core = self._core
+
+        def operation() -> bytes | None:
+            # The kernel asks for security.capability before every write: say no without a look-up.
+            if not core.inode(number).flags & HAS_XATTRS:
+                return None
+            return core.map.get(xattr_key(number, name)) if len(name) <= XATTR_NAME_BYTES_MAX else None
+
+        record = core.read(operation)
+        if record is None:
+            raise NoAttribute("no such extended attribute")
+        value = decode_xattr(record)
+        return self._reader.read(value, 0, value.length) if isinstance(value, Ref) else value
+
+    def setxattr(
+        self, number: InodeNumber, name: bytes, value: bytes, flags: XattrFlags, caller: Caller
+    ) -> None:
+        """Raises Exists or NoAttribute by the flags, Unsupported for namespaces that are not kept."""
+        self._check_name(name)
+        if len(value) > XATTR_VALUE_BYTES_MAX:
+            raise TooBig(f"an extended attribute has at most {XATTR_VALUE_BYTES_MAX} bytes")
+        stored: bytes | Ref = bytes(value)
+        if len(value) > XATTR_INLINE_MAX:
+            stored = self._appender.add(value, Role.XATTR, number, 0)
+        record = encode_xattr(stored)
+
+        def operation(transaction: Transaction) -> None:
+            inode = transaction.inode(number)
+            self._refuse_special(inode, name)
+            names = self._names(number) if inode.flags & HAS_XATTRS else []
+            there = name in names
+            if flags & XattrFlags.CREATE and there:
+                raise Exists("the extended attribute is there already")
+            if flags & XattrFlags.REPLACE and not there:
+                raise NoAttribute("no such extended attribute")
+            if not there and sum(len(each) + 1 for each in names) + len(name) + 1 > XATTR_NAMES_BYTES_MAX:
+                raise NoSpace("the file has too many extended attributes")
+            transaction.touch(number).flags |= HAS_XATTRS
+            transaction.put(xattr_key(number, name), record)
+            transaction.event(EventKind.ATTRIBUTES, number)
+
+        self._core.transact(operation, caller)
+
+    def listxattr(self, number: InodeNumber) -> list[bytes]:
+        """Names in byte order."""
+        core = self._core
+
+        def operation() -> list[bytes]:
+            return self._names(number) if core.inode(number).flags & HAS_XATTRS else []
+
+        return core.read(operation)
+
+    def removexattr(self, number: InodeNumber, name: bytes, caller: Caller) -> None:
+        """Raises NoAttribute."""
+        self._check_name(name)
+
+        def operation(transaction: Transaction) -> None:
+            key = xattr_key(number, name)
+            inode = transaction.inode(number)
+            if not inode.flags & HAS_XATTRS or transaction.get(key) is None:
+                raise NoAttribute("no such extended attribute")
+            transaction.touch(number)
+            transaction.delete(key)
+            transaction.event(EventKind.ATTRIBUTES, number)
+
+        self._core.transact(operation, caller)
+
+    def _names(self, number: InodeNumber) -> list[bytes]:
+        """Under the drive's lock. Bounded, for setxattr bounds it."""
+        start, stop = xattr_range(number)
+        return [key[PREFIX_BYTES:] for key, _ in self._core.map.scan(start, stop, XATTR_NAMES_BYTES_MAX)]
+
+    @staticmethod
+    def _check_name(name: bytes) -> None:
+        if not name.startswith(_NAMESPACES):
+            raise Unsupported("extended attributes are kept in user., trusted. and security. only")
+        if name in _NAMESPACES or b"\0" in name:
+            raise Invalid("an extended attribute's name is empty or holds NUL")
+        if len(name) > XATTR_NAME_BYTES_MAX:
+            raise OutOfRange(f"an extended attribute's name has at most {XATTR_NAME_BYTES_MAX} bytes")
+
+    @staticmethod
+    def _refuse_special(inode: Inode, name: bytes) -> None:
+        if name.startswith(b"user.") and not (inode.is_regular or inode.is_directory):
+            raise NotPermitted("user. attributes are kept on files and directories only")
+
+
+def _check(changes: SetAttr) -> None:
+    """Raises Invalid for what no record can hold."""
+    for identifier in (changes.uid, changes.gid):
+        if identifier is not None and not 0 <= identifier <= _ID_MAX:
+            raise Invalid("a user or group id is out of range")
+    for time_ns in (changes.atime_ns, changes.mtime_ns):
+        if time_ns is not None and not -_TIME_MAX - 1 <= time_ns <= _TIME_MAX:
+            raise Invalid("a time is out of range")

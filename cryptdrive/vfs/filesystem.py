@@ -1,0 +1,282 @@
+"""The file system: what front ends call. All file semantics are below this, once."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptdrive.local.packing import PackAppender
+from cryptdrive.local.publisher import Publisher
+from cryptdrive.objects.reader import BlobReader
+from cryptdrive.types import ROOT_INODE, HandleId, InodeNumber
+from cryptdrive.vfs.attributes import Attributes
+from cryptdrive.vfs.content import FileContent
+from cryptdrive.vfs.core import Core
+from cryptdrive.vfs.directories import Directories
+from cryptdrive.vfs.live import HandleTable
+from cryptdrive.vfs.namespace import Namespace
+from cryptdrive.vfs.paths import Paths
+from cryptdrive.vfs.sealing import ContentSealer
+from cryptdrive.vfs.trees import Trees
+from cryptdrive.vfs.values import (
+    Attr,
+    Caller,
+    DirectoryEntry,
+    Event,
+    FileSystemStatistics,
+    RenameFlags,
+    SetAttr,
+    XattrFlags,
+)
+
+VIRTUAL_BYTES = 1 << 50
+"""The size shown for a store that has none of its own: 1 PiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemLimits:
+    """How much a file system keeps in memory."""
+
+    unsealed_bytes_max: int = 64 << 20
+    sealing_starts_bytes: int = 8 << 20
+
+
+class FileSystem:
+    """Inodes, names and handles of one open drive.
+
+    Synchronous and thread-safe. Names and paths are bytes. Every call raises the typed errors of
+    :mod:`cryptdrive.errors`, and, inside :func:`cryptdrive.waiting.no_waiting` only, WouldBlock,
+    having changed nothing. What is acknowledged is in memory; :meth:`fsync` and :meth:`sync`
+    return when it is on the store.
+    """
+
+    root = ROOT_INODE
+
+    def __init__(
+        self,
+        core: Core,
+        publisher: Publisher,
+        appender: PackAppender,
+        reader: BlobReader,
+        limits: FileSystemLimits,
+        disk_of_store: str | None,
+    ) -> None:
+        self.core = core
+        self._publisher = publisher
+        self._disk = disk_of_store
+        self.handles = HandleTable()
+        self.sealer = ContentSealer(core, publisher, appender, reader)
+        self._content = FileContent(
+            core,
+            self.handles,
+            reader,
+            unsealed_bytes_max=limits.unsealed_bytes_max,
+            sealing_starts_bytes=limits.sealing_starts_bytes,
+            make_room=self.sealer.seal_fullest,
+        )
+        self._namespace = Namespace(core, self._content, appender)
+        self._attributes = Attributes(core, self._content, appender, reader)
+        self._directories = Directories(core, self.handles)
+        self._paths = Paths(core, self._namespace, reader)
+        self._trees = Trees(core, self.handles, self._content, self._namespace, self.sealer)
+        # The hot ones, without a call in between.
+        self.lookup = self._namespace.lookup
+        self.getattr = self._attributes.getattr
+        self.read = self._content.read
+        self.write = self._content.write
+        self.create = self._namespace.create
+
+    # --- names -----------------------------------------------------------------------------
+
+    def resolve(self, path: bytes, follow: bool = False) -> Attr:
+        """The inode at a path from the root. ``follow``: symbolic links too, within the drive."""
+        return self._paths.resolve(path, follow)
+
+    def parent_of(self, path: bytes) -> tuple[Attr, bytes]:
+        """The directory in which a path's last part lies or would lie, and that part."""
+        return self._paths.parent_of(path)
+
+    def mknod(self, parent: InodeNumber, name: bytes, mode: int, rdev: int, caller: Caller) -> Attr:
+        return self._namespace.mknod(parent, name, mode, rdev, caller)
+
+    def mkdir(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Attr:
+        return self._namespace.mkdir(parent, name, mode, caller)
+
+    def symlink(self, parent: InodeNumber, name: bytes, target: bytes, caller: Caller) -> Attr:
+        return self._namespace.symlink(parent, name, target, caller)
+
+    def readlink(self, inode: InodeNumber) -> bytes:
+        return self._paths.readlink(inode)
+
+    def link(self, inode: InodeNumber, parent: InodeNumber, name: bytes, caller: Caller) -> Attr:
+        return self._namespace.link(inode, parent, name, caller)
+
+    def unlink(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
+        self._namespace.unlink(parent, name, caller)
+
+    def rmdir(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
+        self._namespace.rmdir(parent, name, caller)
+
+    def rename(
+        self,
+        parent: InodeNumber,
+        name: bytes,
+        new_parent: InodeNumber,
+        new_name: bytes,
+        flags: RenameFlags,
+        caller: Caller,
+    ) -> None:
+        self._namespace.rename(parent, name, new_parent, new_name, flags, caller)
+
+    def remove_tree(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
+        """Remove a file, or a directory with all that is in it, in one moment."""
+        self._namespace.remove_tree(parent, name, caller)
+
+    def clone(
+        self, source: InodeNumber, parent: InodeNumber, name: bytes, replace: bool, caller: Caller
+    ) -> Attr:
+        """Copy a file, or a directory with all that is in it; extents are shared, names appear in one moment.
+
+        ``replace``: what stands at ``name`` goes. Raises Exists without it, Invalid for a copy into itself.
+        """
+        return self._trees.clone(source, parent, name, replace, caller)
+
+    # --- attributes ------------------------------------------------------------------------
+
+    def setattr(
+        self, inode: InodeNumber, changes: SetAttr, caller: Caller, handle: HandleId | None = None
+    ) -> Attr:
+        """Change attributes; ``handle``, an open file, lets truncation work on an unlinked one."""
+        return self._attributes.setattr(inode, changes, caller)
+
+    def getxattr(self, inode: InodeNumber, name: bytes) -> bytes:
+        return self._attributes.getxattr(inode, name)
+
+    def setxattr(
+        self, inode: InodeNumber, name: bytes, value: bytes, flags: XattrFlags, caller: Caller
+    ) -> None:
+        self._attributes.setxattr(inode, name, value, flags, caller)
+
+    def listxattr(self, inode: InodeNumber) -> list[bytes]:
+        return self._attributes.listxattr(inode)
+
+    def removexattr(self, inode: InodeNumber, name: bytes, caller: Caller) -> None:
+        self._attributes.removexattr(inode, name, caller)
+
+    def statfs(self) -> FileSystemStatistics:
+        """The disk's numbers for a folder; else 1 PiB and what is used."""
+        usage = self.core.usage
+        used = usage.allocated + self.core.unsealed_bytes
+        if self._disk is not None:
+            disk = os.statvfs(self._disk)
+            return FileSystemStatistics(
+                disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize, used, usage.inodes
+            )
+        return FileSystemStatistics(VIRTUAL_BYTES, max(VIRTUAL_BYTES - used, 0), used, usage.inodes)
+
+    # --- open files ------------------------------------------------------------------------
+
+    def open(self, inode: InodeNumber, flags: int, caller: Caller) -> HandleId:
+        return self._content.open(inode, flags, caller)
+
+    def flush(self, handle: HandleId) -> None:
+        """A descriptor was closed: raises what went wrong when saving the file, once."""
+        self._content.take_error(self.handles.file(handle))
+
+    def fsync(self, handle: HandleId, data_only: bool = False) -> None:
+        """Everything that was done before, to this file and any other, is on the store when it returns."""
+        found = self.handles.file(handle)
+        self._content.take_error(found)
+        self.sync()
+
+    def close(self, handle: HandleId) -> None:
+        """The handle is not used again. A stage that was not published is discarded."""
+        found = self.handles.file(handle)
+        self.handles.remove(handle)
+        self._content.close_file(found)
+        self._purge_if_unused(found.inode)
+
+    def stage(self, mode: int, caller: Caller) -> HandleId:
+        """A new file without a name, open for writing; :meth:`publish` names it, :meth:`close` discards it."""
+        return self._trees.stage(mode, caller)
+
+    def publish(
+        self, handle: HandleId, parent: InodeNumber, name: bytes, replace: bool, caller: Caller
+    ) -> Attr:
+        """Let a staged file appear as ``name``, in one moment, and close the handle.
+
+        With ``replace`` a file of that name goes; its mode, owner and extended attributes stay.
+        """
+        return self._trees.publish(handle, parent, name, replace, caller)
+
+    # --- directories -----------------------------------------------------------------------
+
+    def opendir(self, inode: InodeNumber) -> HandleId:
+        return self._directories.opendir(inode)
+
+    def readdir(self, handle: HandleId, cookie: int = 0) -> list[DirectoryEntry]:
+        """Some entries after ``cookie``, without "." and ".."; none at the end."""
+        return self._directories.readdir(handle, cookie)
+
+    def closedir(self, handle: HandleId) -> None:
+        found = self.handles.directory(handle)
+        self.handles.remove(handle)
+        with self.core.map.lock:
+            live = self.core.live_file(found.inode)
+            live.handles -= 1
+            if live.is_idle:
+                self.core.live.pop(found.inode, None)
+        self._purge_if_unused(found.inode)
+
+    # --- life of inodes ----------------------------------------------------------------------
+
+    def retain(self, inode: InodeNumber, count: int = 1) -> None:
+        """The kernel holds ``count`` more references to an inode."""
+        with self.core.map.lock:
+            references = self.core.kernel_references
+            references[inode] = references.get(inode, 0) + count
+
+    def release(self, inode: InodeNumber, count: int = 1) -> None:
+        """The kernel has let go of ``count`` references."""
+        with self.core.map.lock:
+            references = self.core.kernel_references
+            left = references.get(inode, 0) - count
+            if left > 0:
+                references[inode] = left
+                return
+            references.pop(inode, None)
+        self._purge_if_unused(inode)
+
+    def _purge_if_unused(self, number: InodeNumber) -> None:
+        """Queue an inode for removal where it has no name and nothing uses it any more."""
+        core = self.core
+        if core.read_only:
+            return
+        with core.map.lock:
+            if number in core.orphans and not core.is_used(number):
+                core.purges.append(number)
+
+    # --- the whole drive -----------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Everything that was done before is on the store when it returns."""
+        self._publisher.publish()
+
+    def purge_some(self) -> bool:
+        """Remove some of what nothing names any more; True if there is more to do."""
+        return self._trees.purge_some()
+
+    @property
+    def wants_sealing(self) -> bool:
+        """Whether so much is unsealed that sealing should start before the next publication."""
+        return self._content.wants_sealing
+
+    def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Be told of every change, in the thread that made it, without locks held.
+
+        ``callback`` must not call back. Returns what ends it.
+        """
+        return self.core.subscribe(callback)
+
+    def open_handles(self) -> int:
+        """How many files and directories are open."""
+        return len(self.handles)

@@ -1,0 +1,202 @@
+"""From written bytes to sealed blobs and extents."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptdrive.local.packing import PackAppender
+from cryptdrive.local.publisher import Publisher
+from cryptdrive.objects.pack import Role
+from cryptdrive.objects.reader import BlobReader
+from cryptdrive.objects.ref import Ref
+from cryptdrive.schema.inode import Inode, decode_inode, encode_inode
+from cryptdrive.schema.keys import extent_key, inode_key
+from cryptdrive.schema.records import EXTENT_INLINE_MAX, Extent, Usage, encode_extent
+from cryptdrive.tree.memtable import MISSING, Memtable
+from cryptdrive.types import InodeNumber
+from cryptdrive.vfs.buffers import WriteBuffer
+from cryptdrive.vfs.core import Core, Transaction
+from cryptdrive.vfs.extents import extent_before, extents_between, punch, total_length
+from cryptdrive.vfs.live import LiveFile
+
+# A run that goes on where a shorter extent than this ends is sealed together with it, so that a
+# file written in small pieces does not end as a heap of them; what is sealed again is at most this.
+TAIL_BYTES_MAX = 16 * 1024
+
+
+@dataclass(slots=True)
+class _Cut:
+    """The unsealed bytes of one moment, file by file."""
+
+    files: list[LiveFile] = field(default_factory=list)
+
+
+class ContentSealer:
+    """Seals the bytes that files have taken.
+
+    Either early, one file at a time while it goes on being written; or all files at once as of
+    the moment the memtable is frozen. Both under the publisher's ``seal_lock``.
+    """
+
+    def __init__(self, core: Core, publisher: Publisher, appender: PackAppender, reader: BlobReader) -> None:
+        self._core = core
+        self._publisher = publisher
+        self._appender = appender
+        self._reader = reader
+        self._cut = _Cut()
+
+    # --- UnsealedContents, for the publisher --------------------------------------------
+
+    def has_changes(self) -> bool:
+        """Whether there is anything unsealed or unpublished; under the drive's lock."""
+        return bool(self._core.unsealed_bytes) or len(self._core.map.active) > 0
+
+    def cut(self) -> None:
+        """Set all unsealed bytes aside; under the drive's lock and the seal lock."""
+        core = self._core
+        self._save_access_times()
+        files = []
+        for live in core.live.values():
+            if live.buffer:
+                live.sealing, live.buffer = live.buffer, WriteBuffer()
+                files.append(live)
+        self._cut = _Cut(files)
+        core.frozen_usage = core.usage
+        core.first_change = None
+
+    def _save_access_times(self) -> None:
+        """Access times are kept in memory until something else is published."""
+        core = self._core
+        for number, atime_ns in core.access_times.items():
+            value = core.map.active.get(inode_key(number))
+            if value is not MISSING and value is not None:
+                inode = decode_inode(number, value)
+                inode.atime_ns = atime_ns
+                core.remember(inode)
+                core.map.active.put(inode_key(number), encode_inode(inode))
+        core.access_times.clear()
+
+    def seal_cut(self, frozen: Memtable) -> None:
+        """Seal what was set aside, and record it among the frozen changes; under the seal lock."""
+        files = self._cut.files
+        while files:
+            live = files[-1]
+            self._seal(live, lambda inode, extent: self._record_frozen(frozen, inode, extent))
+            files.pop()
+
+    # --- early sealing -------------------------------------------------------------------
+
+    def seal_file(self, live: LiveFile) -> None:
+        """Seal what one file has in memory."""
+        core = self._core
+        with self._publisher.seal_lock:
+            with core.map.lock:
+                if live.sealing is not None or not live.buffer:
+                    return
+                live.sealing, live.buffer = live.buffer, WriteBuffer()
+            self._seal(live, self._record_active)
+
+    def seal_fullest(self) -> bool:
+        """Seal the file with the most unsealed bytes; False if there is none."""
+        core = self._core
+        with core.map.lock:
+            candidates = [live for live in core.live.values() if live.buffer]
+            fullest = max(candidates, key=lambda live: live.buffer.byte_count, default=None)
+        if fullest is None:
+            return False
+        self.seal_file(fullest)
+        return True
+
+    # --- both ----------------------------------------------------------------------------
+
+    def _seal(self, live: LiveFile, record: Callable[[InodeNumber, Extent], None]) -> None:
+        sealing = live.sealing
+        if sealing is None:
+            return
+        # Each run is recorded by itself, so that the next sees what it cut. A second try after a
+        # failure records the same again; until all are, readers take the bytes from ``sealing``.
+        for offset, run in sealing.runs():
+            start, data = self._with_tail(live.inode, offset, run)
+            record(live.inode, self._seal_run(live.inode, start, data))
+        core = self._core
+        with core.map.lock:
+            core.unsealed_bytes -= sealing.byte_count
+            live.sealing = None
+            if live.is_idle:
+                core.live.pop(live.inode, None)
+            inode = core.inode_cache.get(live.inode)
+            if inode is not None:
+                inode.attr = None
+            core.sealed.notify_all()
+
+    def _seal_run(self, inode: InodeNumber, offset: int, data: bytes | bytearray) -> Extent:
+        if len(data) <= EXTENT_INLINE_MAX:
+            return Extent(offset, len(data), None, 0, bytes(data))
+        ref = self._appender.add(data, Role.FILE_DATA, inode, offset)
+        return Extent(offset, len(data), ref.encode(), 0, b"")
+
+    def _with_tail(self, inode: InodeNumber, offset: int, run: bytearray) -> tuple[int, bytes | bytearray]:
+        """A short run together with the short extent that ends where it starts."""
+        if not offset or len(run) >= TAIL_BYTES_MAX:
+            return offset, run
+        before = self._core.read(lambda: extent_before(self._core.map, inode, offset))
+        if before is None or before.end != offset or before.length >= TAIL_BYTES_MAX:
+            return offset, run
+        if before.ref is None:
+            head = before.inline
+        else:
+            head = self._reader.read(Ref.decode(before.ref), before.blob_offset, before.length)
+        return before.offset, head + run
+
+    def _record_active(self, number: InodeNumber, extent: Extent) -> None:
+        """Put a new extent among the current changes."""
+
+        def operation(transaction: Transaction) -> None:
+            # Not a change that a user would see: neither times nor the change number move.
+            edited = transaction.inode(number).copy()
+            growth = self._replace(transaction, edited, extent)
+            edited.allocated += growth
+            transaction.edited[number] = edited
+            transaction.usage[0] += growth
+
+        self._core.transact(operation, internal=True)
+
+    def _record_frozen(self, frozen: Memtable, number: InodeNumber, extent: Extent) -> None:
+        """Put a new extent among the frozen changes.
+
+        Nothing newer can have changed the file's extents, for such operations wait while
+        ``sealing`` is set. Its attributes may have changed since: then both records take over the
+        new allocation.
+        """
+        core = self._core
+        key = inode_key(number)
+
+        def operation() -> None:
+            value = frozen.get(key)
+            if value is MISSING or value is None:
+                return
+            newest = inode = decode_inode(number, value)
+            growth = self._replace(frozen, inode, extent)
+            inode.allocated += growth
+            frozen.put(key, encode_inode(inode))
+            core.frozen_usage = Usage(core.frozen_usage.allocated + growth, core.frozen_usage.inodes)
+            newer = core.map.active.get(key)
+            if newer is None:
+                return
+            if newer is not MISSING:
+                newest = decode_inode(number, newer)
+                newest.allocated += growth
+                core.map.active.put(key, encode_inode(newest))
+            core.remember(newest)
+            core.usage = Usage(core.usage.allocated + growth, core.usage.inodes)
+
+        core.read(operation)
+
+    def _replace(self, changes: Transaction | Memtable, inode: Inode, extent: Extent) -> int:
+        """Put ``extent`` in the place of what was there; returns by how many bytes the file grew."""
+        number = inode.number
+        # Reading comes first: a missing node starts the operation again.
+        old = extents_between(self._core.map, number, extent.offset, extent.end) if inode.allocated else []
+        kept = punch(changes, old, number, extent.offset, extent.end)
+        for each in (*kept, extent):
+            changes.put(extent_key(number, each.offset), encode_extent(each))
+        return extent.length + total_length(kept) - total_length(old)
