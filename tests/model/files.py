@@ -8,9 +8,9 @@ from cryptdrive.errors import (
     Exists,
     Invalid,
     NoAttribute,
+    NotPermitted,
     TooBig,
     TooManyLevels,
-    Unsupported,
 )
 from cryptdrive.types import HandleId, InodeNumber
 from cryptdrive.vfs.values import NOW, Attr, Caller, SetAttr, XattrFlags
@@ -89,7 +89,7 @@ class FileCalls(ModelCore):
         if node.is_symlink:
             raise TooManyLevels("a symbolic link cannot be opened")
         if not node.is_regular:
-            raise Unsupported("fifos, sockets and devices are opened by the kernel")
+            raise Invalid("fifos, sockets and devices are opened by the kernel")
         if flags & os.O_ACCMODE == os.O_ACCMODE:
             raise Invalid("open for reading, writing or both")
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
@@ -172,7 +172,6 @@ class FileCalls(ModelCore):
     @call
     def getxattr(self, inode: InodeNumber, name: bytes) -> bytes:
         node = self._node(inode)
-        check_xattr_name(name)
         if name not in node.xattrs:
             raise NoAttribute("no such attribute")
         return node.xattrs[name]
@@ -181,13 +180,15 @@ class FileCalls(ModelCore):
     def setxattr(
         self, inode: InodeNumber, name: bytes, value: bytes, flags: XattrFlags, caller: Caller
     ) -> None:
-        node = self._node(inode)
-        self._check_writable()
         check_xattr_name(name)
         if int(flags) & ~3:
             raise Invalid("unknown flags")
         if len(value) > XATTR_VALUE_MAX:
             raise TooBig(f"an attribute's value has at most {XATTR_VALUE_MAX} bytes")
+        self._check_writable()
+        node = self._node(inode)
+        if name.startswith(b"user.") and not (node.is_regular or node.is_directory):
+            raise NotPermitted("user.* attributes are for files and directories")
         if flags & XattrFlags.CREATE and name in node.xattrs:
             raise Exists("there is such an attribute already")
         if flags & XattrFlags.REPLACE and name not in node.xattrs:
@@ -201,9 +202,9 @@ class FileCalls(ModelCore):
 
     @call
     def removexattr(self, inode: InodeNumber, name: bytes, caller: Caller) -> None:
-        node = self._node(inode)
-        self._check_writable()
         check_xattr_name(name)
+        self._check_writable()
+        node = self._node(inode)
         if name not in node.xattrs:
             raise NoAttribute("no such attribute")
         del node.xattrs[name]

@@ -130,13 +130,10 @@ def check_target(target: bytes) -> None:
 
 
 def check_xattr_name(name: bytes) -> None:
-    """Raises OutOfRange (as Linux does for a long name), Unsupported for a foreign namespace, Invalid."""
-    if not 1 <= len(name) <= NAME_LENGTH_MAX:
-        raise OutOfRange(f"an attribute's name has 1 to {NAME_LENGTH_MAX} bytes")
-    if b"\0" in name:
-        raise Invalid("an attribute's name holds no NUL")
-    namespace = name.partition(b".")[0] + b"."
-    if namespace not in XATTR_NAMESPACES:
+    """Raises Unsupported for a foreign namespace, Invalid, OutOfRange for a long name as Linux does."""
+    if not name.startswith(XATTR_NAMESPACES):
         raise Unsupported("attributes live in user.*, trusted.* and security.*")
-    if name == namespace:
-        raise Invalid("an attribute's name does not end with its namespace")
+    if name in XATTR_NAMESPACES or b"\0" in name:
+        raise Invalid("an attribute's name does not end with its namespace, and holds no NUL")
+    if len(name) > NAME_LENGTH_MAX:
+        raise OutOfRange(f"an attribute's name has at most {NAME_LENGTH_MAX} bytes")

@@ -100,26 +100,26 @@ class PosixModel(NamespaceCalls):
         directory, old = self._place(parent, name, replace)
         if node.is_directory and self._is_within(directory, node):
             raise Invalid("a directory cannot be copied into itself")
-        if old is node or (old is not None and old.is_directory and self._holds(old, node)):
+        if old is node:
             raise Invalid("a copy cannot replace what it is made from")
+        copy = self._copy(node, directory, caller)
         if old is not None:
             self._remove(directory, name, old, caller)
-        copy = self._copy(node, directory, name, caller)
+        self._put_entry(directory, name, copy)
         self._stamp_entry(directory, name, caller.origin)
         return copy.attr()
 
-    def _holds(self, tree: Node, wanted: Node) -> bool:
-        """Whether any name below ``tree`` means ``wanted``."""
-        children = [self._node(entry.inode) for entry in tree.entries.values()]
-        return any(child is wanted or self._holds(child, wanted) for child in children)
+    def _copy(self, node: Node, directory: Node, caller: Caller) -> Node:
+        """Content, mode, mtime and attributes of the source; the caller as owner; other times now.
 
-    def _copy(self, node: Node, directory: Node, name: bytes, caller: Caller) -> Node:
-        """Content, mode, mtime and attributes of the source; the caller as owner; other times now."""
+        The copy has no name yet, so that what is replaced may hold the source.
+        """
         copy = self._new_node(directory, node.mode, caller, node.rdev)
         copy.content, copy.target, copy.xattrs = node.content.copy(), node.target, dict(node.xattrs)
-        self._put_entry(directory, name, copy)
-        for child_name, entry in sorted(node.entries.items()):
-            self._copy(self._node(entry.inode), copy, child_name, caller)
+        for name, entry in sorted(node.entries.items()):
+            self._put_entry(copy, name, self._copy(self._node(entry.inode), copy, caller))
+        if copy.is_directory:
+            copy.nlink = 2 + sum(self._node(entry.inode).is_directory for entry in copy.entries.values())
         copy.mtime_ns = node.mtime_ns
         return copy
 

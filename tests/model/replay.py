@@ -25,7 +25,7 @@ ERRORS: dict[int, type[errors.FileError]] = {
     errno.EPERM: errors.NotPermitted,
     errno.EBUSY: errors.Busy,
     errno.ENODATA: errors.NoAttribute,
-    errno.ENXIO: errors.Unsupported,
+    errno.ENXIO: errors.Invalid,
     errno.EFBIG: errors.TooBig,
     errno.ERANGE: errors.OutOfRange,
 }
