@@ -28,7 +28,7 @@ class SystemClock:
 class Randomness(Protocol):
     """Where unpredictable bytes come from."""
 
-    def __call__(self, count: int) -> bytes:
+    def __call__(self, count: int, /) -> bytes:
         """``count`` bytes nobody can predict."""
 
 

@@ -38,7 +38,7 @@ class FileContent:
         *,
         unsealed_bytes_max: int,
         sealing_starts_bytes: int,
-        make_room: Callable[[], None],
+        make_room: Callable[[], object],
     ) -> None:
         """``make_room`` seals something; it is called where ``unsealed_bytes_max`` is reached."""
         self._core = core

@@ -285,7 +285,7 @@ class Core:
         """What ``stat`` shows of an inode."""
         found = inode.attr
         if found.__class__ is Attr:
-            return found  # type: ignore[return-value]
+            return found
         live = self.live.get(inode.number)
         unsealed = live.unsealed_bytes if live is not None else 0
         attr = Attr(

@@ -86,7 +86,7 @@ class HandleTable:
         handle = self._handles.get(number)
         if handle.__class__ is not FileHandle:
             raise BadHandle("not an open file")
-        return handle  # type: ignore[return-value]
+        return handle
 
     def directory(self, number: HandleId) -> DirectoryHandle:
         """Raises BadHandle."""
