@@ -91,7 +91,7 @@ class Bench:
 
     def sequential(self) -> None:
         fs, size, piece = self.fs, 1 << 30, os.urandom(1 << 20)
-        handle, attr = fs.create(ROOT_INODE, b"large", 0o644, os.O_RDWR, CALLER)
+        handle, _ = fs.create(ROOT_INODE, b"large", 0o644, os.O_RDWR, CALLER)
         keeper = Housekeeper(fs, SystemClock(), self.vault.settings)
         keeper.start()
 

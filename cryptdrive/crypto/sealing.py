@@ -165,7 +165,7 @@ class Sealer:
     def open_table(
         self, sealed_table: Buffer, purpose: Purpose, epoch: Epoch, expected_hash: bytes, length: int
     ) -> SegmentTable:
-        """The segment table of a blob with ``length`` > SEGMENT_BYTES bytes of plaintext. Raises Integrity."""
+        """The segment table of a blob with ``length`` > SEGMENT_BYTES plaintext bytes. Raises Integrity."""
         if len(sealed_table) != table_length(length):
             raise Integrity("a blob ends before its segment table does")
         if not compare_digest(sha256(sealed_table).digest(), expected_hash):
@@ -176,9 +176,7 @@ class Sealer:
         hashes = tuple(text[start : start + HASH_BYTES] for start in range(0, len(text), HASH_BYTES))
         return SegmentTable(cipher, hashes)
 
-    def open_segment(
-        self, table: SegmentTable, index: int, sealed: Buffer, purpose: Purpose
-    ) -> bytes:
+    def open_segment(self, table: SegmentTable, index: int, sealed: Buffer, purpose: Purpose) -> bytes:
         """The plaintext of segment ``index`` of a large blob. Raises Integrity."""
         if not compare_digest(sha256(sealed).digest(), table.hashes[index]):
             raise Integrity("a segment is not the one its blob's table names")

@@ -61,7 +61,7 @@ class Outbox:
             self._store.put(pack_name(pack), whole)
         except CryptdriveError as error:
             failure = error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it must reach settle(), not end a thread unseen
             _log.exception("putting a pack failed unexpectedly")
             failure = CryptdriveError(f"putting a pack failed: {type(error).__name__}")
         with self._changed:

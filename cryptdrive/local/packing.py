@@ -28,7 +28,7 @@ class PackAppender:
         self._buffer = bytearray()
 
     def add(self, plaintext: Buffer, role: Role, owner: int, position: int) -> Ref:
-        """Seal a blob; it can be read at once, and is safe when the outbox has settled after :meth:`rotate`."""
+        """Seal a blob. It can be read at once, and is safe when the outbox settled after :meth:`rotate`."""
         with self._lock:
             if self._writer is not None and not self._writer.has_room(len(plaintext)):
                 self._rotate()

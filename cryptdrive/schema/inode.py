@@ -140,7 +140,7 @@ def encode_inode(inode: Inode) -> bytes:
             inode.btime_ns,
             inode.change,
             inode.parent,
-        )  # fmt: skip
+        )
         + tail
     )
 

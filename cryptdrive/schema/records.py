@@ -79,7 +79,7 @@ def decode_extent(offset: int, data: bytes) -> Extent:
     if data[:1] != b"\x02" or len(data) != _extent.size:
         raise Integrity("an extent record is not valid")
     _, ref, blob_offset, length = _extent.unpack(data)
-    if not 1 <= length or blob_offset + length > Ref.decode(ref).length:
+    if length < 1 or blob_offset + length > Ref.decode(ref).length:
         raise Integrity("an extent reaches beyond its blob")
     return Extent(offset, length, PackedRef(ref), blob_offset, b"")
 

@@ -44,12 +44,12 @@ class WriteBuffer:
             position = offset - start
             if position <= len(run):
                 following = starts[place + 1] if place + 1 < len(starts) else None
-                if following is None or following > offset + length or position + length <= len(run):
-                    if position + length <= BLOB_BYTES_MAX:
-                        # Within one run, or right at its end: the common cases.
-                        self.byte_count += max(0, position + length - len(run))
-                        run[position : position + length] = data
-                        return
+                alone = following is None or following > offset + length or position + length <= len(run)
+                if alone and position + length <= BLOB_BYTES_MAX:
+                    # Within one run, or right at its end: the common cases.
+                    self.byte_count += max(0, position + length - len(run))
+                    run[position : position + length] = data
+                    return
         self.remove(offset, offset + length)
         self._insert_new(offset, data)
 

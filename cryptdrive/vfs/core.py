@@ -256,7 +256,7 @@ class Core:
             for event in events:
                 try:
                     callback(event)
-                except Exception:
+                except Exception:  # noqa: BLE001 - a front end must not fail another one's operation
                     _log.exception("a subscriber failed")
 
     # --- under the drive's lock --------------------------------------------------------

@@ -196,7 +196,7 @@ class FileSystem:
         self._purge_if_unused(found.inode)
 
     def stage(self, mode: int, caller: Caller) -> HandleId:
-        """A new file without a name, open for writing; :meth:`publish` names it, :meth:`close` discards it."""
+        """A new file without a name, open for writing: :meth:`publish` names, :meth:`close` discards it."""
         return self._trees.stage(mode, caller)
 
     def publish(

@@ -71,7 +71,7 @@ class Housekeeper:
         while not self._stop.wait(0.1 if self._files.core.first_change is not None else 0.5):
             try:
                 self.step()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the thread has to go on
                 _log.exception("housekeeping failed unexpectedly")
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What works on whole files and trees: uploads, copies that share extents, and removing what nothing names."""
+"""Whole files and trees: uploads, copies that share extents, removing what nothing names."""
 
 import stat
 
@@ -221,7 +221,8 @@ class Trees:
         ranges = [xattr_range(inode.number)] if inode.flags & HAS_XATTRS else []
         if inode.allocated:
             ranges.append((extent_key(inode.number, 0), extent_end(inode.number)))
-        for start, stop in ranges:
+        for begin, stop in ranges:
+            start = begin
             while True:
                 piece = self._core.map.scan(start, stop, 4096)
                 records += piece
