@@ -41,18 +41,22 @@ class Outbox:
         except IndexError:
             return bytearray(PACK_BYTES_MAX)
 
-    def submit(self, pack: PackId, whole: memoryview, buffer: bytearray) -> None:
-        """Take a complete pack over; ``whole`` lies in ``buffer``, which is the outbox's from now on.
+    def take(self, pack: PackId, whole: memoryview, buffer: bytearray) -> None:
+        """Take a complete pack over, to be read from here; ``whole`` lies in ``buffer``."""
+        with self._changed:
+            self._packs[pack] = (whole, buffer)
+
+    def send(self, pack: PackId) -> None:
+        """Start putting a pack that was taken; nobody reads its buffer elsewhere from now on.
 
         Waits while ``waiting_max`` packs are under way. Never fails because of the store: what the
         store says is raised by :meth:`settle`.
         """
         with self._changed:
             while self._running >= self._waiting_max:
-                before_waiting()
                 self._changed.wait()
-            self._packs[pack] = (whole, buffer)
             self._running += 1
+            whole, _ = self._packs[pack]
         self._pool.submit(self._put, pack, whole)
 
     def _put(self, pack: PackId, whole: memoryview) -> None:

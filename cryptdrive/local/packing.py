@@ -47,19 +47,21 @@ class PackAppender:
         writer = self._writer
         if writer is None or writer.is_empty:
             return
-        # Readers look here first and in the outbox next, so the pack must be there before it goes from here.
-        self._outbox.submit(writer.pack, writer.finish(self._randomness), self._buffer)
+        # Readers look here first and in the outbox next: it is there before it goes from here, and
+        # its buffer is not used again before that.
+        self._outbox.take(writer.pack, writer.finish(self._randomness), self._buffer)
         self._writer = None
+        self._outbox.send(writer.pack)
 
     def read(self, pack: PackId, offset: int, length: int) -> bytes | None:
         """Bytes of the open pack; None if that is another one."""
         writer = self._writer
         if writer is None or writer.pack != pack:
             return None
-        with self._lock:
-            if self._writer is not writer:
-                return None
-            return writer.sealed(offset, length)
+        found = writer.sealed(offset, length)
+        # Without the lock, for whoever holds it may be waiting for the outbox. The copy is good if
+        # the pack was still the open one afterwards; if not, its buffer may be in use again.
+        return found if self._writer is writer else None
 
 
 class LocalPackSource:

@@ -71,7 +71,7 @@ class FileSystem:
             reader,
             unsealed_bytes_max=limits.unsealed_bytes_max,
             sealing_starts_bytes=limits.sealing_starts_bytes,
-            make_room=self.sealer.seal_fullest,
+            make_room=self.sealer.make_room,
         )
         self._namespace = Namespace(core, self._content, appender)
         self._attributes = Attributes(core, self._content, appender, reader)

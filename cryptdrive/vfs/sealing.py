@@ -106,6 +106,13 @@ class ContentSealer:
         self.seal_file(fullest)
         return True
 
+    def make_room(self) -> None:
+        """Seal something, or wait a moment for whoever does."""
+        core = self._core
+        if not self.seal_fullest():
+            with core.sealed:
+                core.sealed.wait(0.05)
+
     # --- both ----------------------------------------------------------------------------
 
     def _seal(self, live: LiveFile, record: Callable[[InodeNumber, Extent], None]) -> None:
