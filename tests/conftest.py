@@ -9,7 +9,11 @@ from hypothesis import HealthCheck, settings
 # The same examples in every run: a failure belongs to the change that shows it. `HYPOTHESIS_PROFILE=search`
 # looks for new ones.
 settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("search", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
