@@ -37,7 +37,7 @@ def scripted(faults: Iterable[Fault | None], *, operation: str | None = None) ->
 
 
 def seeded(seed: int, probability: float, *, operations: frozenset[str] | None = None) -> FaultPlan:
-    """Each call of ``operations`` (of all, for None) fails with that probability, the same for the same seed."""
+    """Each call of ``operations`` (of all, for None) fails with that probability, alike for one seed."""
     calls = itertools.count()
     kinds = list(Fault)
 
