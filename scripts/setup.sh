@@ -88,7 +88,7 @@ install_packages() { # names…; fails if they cannot be installed
                 as_root apt-get -q -q -o DPkg::Lock::Timeout=300 update >&2 || say "apt-get update failed; going on with the lists that are there"
                 lists_are_fresh=yes
             fi
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -q -y -o DPkg::Lock::Timeout=300 \
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
                 install --no-install-recommends "$@" >&2
             ;;
         dnf) as_root dnf -q -y install "$@" >&2 ;;
