@@ -21,6 +21,9 @@ class UnsealedContents(Protocol):
     def has_changes(self) -> bool:
         """Whether there is anything unsealed; under the map's lock."""
 
+    def finish_early(self) -> None:
+        """Finish what an early sealing began and did not end; under the seal lock."""
+
     def cut(self) -> None:
         """Set aside all unsealed bytes as of this moment; under the map's lock, right before it is frozen."""
 
@@ -130,12 +133,15 @@ class Publisher:
         self.publications += 1
 
     def _freeze(self) -> None:
-        with self.seal_lock, self._map.lock:
+        with self.seal_lock:
             if self._contents is not None:
-                self._contents.cut()
-            self._map.freeze()
-            self._through = self._map.sequence
-            self._cut_pending = True
+                self._contents.finish_early()
+            with self._map.lock:
+                if self._contents is not None:
+                    self._contents.cut()
+                self._map.freeze()
+                self._through = self._map.sequence
+                self._cut_pending = True
 
     def _prepare(self, frozen: Memtable) -> None:
         for key, value in self._commits.ancestors_of_next():

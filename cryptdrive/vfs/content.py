@@ -178,9 +178,7 @@ class FileContent:
             if inode.mode & (stat.S_ISUID | stat.S_ISGID) and found.caller.uid:
                 inode.mode = without_set_id(inode.mode)
             transaction.event(EventKind.CONTENT, number)
-            before = live.buffer.byte_count
-            live.buffer.write(position, data)
-            core.unsealed_bytes += live.buffer.byte_count - before
+            core.buffer_write(live, position, data)
 
         core.transact(operation, found.caller)
         return length
@@ -224,10 +222,8 @@ class FileContent:
             inode = transaction.edit(number)
             inode.allocated -= freed
             transaction.usage[0] -= freed
-            if live is not None and live.buffer:
-                before = live.buffer.byte_count
-                live.buffer.truncate(size)
-                core.unsealed_bytes -= before - live.buffer.byte_count
+            if live is not None:
+                core.buffer_truncate(live, size)
         inode = transaction.touch_content(number)
         inode.size = size
         transaction.event(EventKind.CONTENT, number)

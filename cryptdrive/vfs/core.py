@@ -15,6 +15,7 @@ from cryptdrive.schema.keys import COUNTER_BITS, TAG_BITS, dirent_key, inode_key
 from cryptdrive.schema.records import Usage, decode_dirent
 from cryptdrive.tree.source import NodeMissing
 from cryptdrive.types import InodeNumber
+from cryptdrive.vfs.buffers import WriteBuffer
 from cryptdrive.vfs.live import LiveFile
 from cryptdrive.vfs.values import Attr, Caller, Event, EventKind
 from cryptdrive.waiting import before_waiting
@@ -186,6 +187,8 @@ class Core:
         self.read_only = read_only
         self.inode_cache: GenerationCache[InodeNumber, Inode] = GenerationCache(inode_cache_mib << 20)
         self.live: dict[InodeNumber, LiveFile] = {}
+        self.unsealed: dict[InodeNumber, LiveFile] = {}
+        """The files among them with bytes in their buffers, the one that has waited longest first."""
         self.kernel_references: dict[InodeNumber, int] = {}
         self.purges: deque[InodeNumber] = deque()
         """Inodes without a name that nothing uses any more: their records are to be removed."""
@@ -301,6 +304,29 @@ class Core:
         """Whether a handle or the kernel still refers to an inode."""
         live = self.live.get(number)
         return number in self.kernel_references or (live is not None and live.handles > 0)
+
+    def buffer_write(self, live: LiveFile, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes into a file's buffer."""
+        buffer = live.buffer
+        before = buffer.byte_count
+        buffer.write(offset, data)
+        self.unsealed_bytes += buffer.byte_count - before
+        if not before:
+            self.unsealed[live.inode] = live
+
+    def buffer_truncate(self, live: LiveFile, size: int) -> None:
+        """Forget a buffer's bytes from ``size`` on."""
+        buffer = live.buffer
+        before = buffer.byte_count
+        buffer.truncate(size)
+        self.unsealed_bytes -= before - buffer.byte_count
+        if not buffer:
+            self.unsealed.pop(live.inode, None)
+
+    def take_buffer(self, live: LiveFile) -> None:
+        """Set a file's buffer aside to be sealed."""
+        live.sealing, live.buffer = live.buffer, WriteBuffer()
+        self.unsealed.pop(live.inode, None)
 
     def live_file(self, number: InodeNumber) -> LiveFile:
         live = self.live.get(number)

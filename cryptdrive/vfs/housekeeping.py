@@ -34,7 +34,7 @@ class Housekeeper:
     def step(self) -> None:
         """Do what is due now. Never raises; a failure is kept and tried again later."""
         try:
-            while self._files.wants_sealing and self._files.sealer.seal_fullest():
+            while self._files.wants_sealing and self._files.sealer.seal_oldest():
                 pass
             self._files.purge_some()
             if self._publication_is_due():

@@ -1,8 +1,8 @@
 """From written bytes to sealed blobs and extents."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from cryptdrive.crypto.sealing import BLOB_BYTES_MAX
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.publisher import Publisher
 from cryptdrive.objects.pack import Role
@@ -13,7 +13,6 @@ from cryptdrive.schema.keys import extent_key, inode_key
 from cryptdrive.schema.records import EXTENT_INLINE_MAX, Extent, Usage, encode_extent
 from cryptdrive.tree.memtable import MISSING, Memtable
 from cryptdrive.types import InodeNumber
-from cryptdrive.vfs.buffers import WriteBuffer
 from cryptdrive.vfs.core import Core, Transaction
 from cryptdrive.vfs.extents import extent_before, extents_between, punch, total_length
 from cryptdrive.vfs.live import LiveFile
@@ -21,13 +20,7 @@ from cryptdrive.vfs.live import LiveFile
 # A run that goes on where a shorter extent than this ends is sealed together with it, so that a
 # file written in small pieces does not end as a heap of them; what is sealed again is at most this.
 TAIL_BYTES_MAX = 16 * 1024
-
-
-@dataclass(slots=True)
-class _Cut:
-    """The unsealed bytes of one moment, file by file."""
-
-    files: list[LiveFile] = field(default_factory=list)
+_FILES_AT_ONCE = 256
 
 
 class ContentSealer:
@@ -42,7 +35,9 @@ class ContentSealer:
         self._publisher = publisher
         self._appender = appender
         self._reader = reader
-        self._cut = _Cut()
+        self._cut: list[LiveFile] = []
+        self._early: list[LiveFile] = []
+        """What is being sealed; after a failure, what is to be sealed first the next time."""
 
     # --- UnsealedContents, for the publisher --------------------------------------------
 
@@ -54,12 +49,9 @@ class ContentSealer:
         """Set all unsealed bytes aside; under the drive's lock and the seal lock."""
         core = self._core
         self._save_access_times()
-        files = []
-        for live in core.live.values():
-            if live.buffer:
-                live.sealing, live.buffer = live.buffer, WriteBuffer()
-                files.append(live)
-        self._cut = _Cut(files)
+        self._cut = list(core.unsealed.values())
+        for live in self._cut:
+            core.take_buffer(live)
         core.frozen_usage = core.usage
         core.first_change = None
 
@@ -77,10 +69,15 @@ class ContentSealer:
 
     def seal_cut(self, frozen: Memtable) -> None:
         """Seal what was set aside, and record it among the frozen changes; under the seal lock."""
-        files = self._cut.files
+        self._drain(self._cut, lambda inode, extent: self._record_frozen(frozen, inode, extent))
+
+    def finish_early(self) -> None:
+        """Finish what an early sealing began and did not end; under the seal lock."""
+        self._drain(self._early, self._record_active)
+
+    def _drain(self, files: list[LiveFile], record: Callable[[InodeNumber, Extent], None]) -> None:
         while files:
-            live = files[-1]
-            self._seal(live, lambda inode, extent: self._record_frozen(frozen, inode, extent))
+            self._seal(files[-1], record)
             files.pop()
 
     # --- early sealing -------------------------------------------------------------------
@@ -89,27 +86,37 @@ class ContentSealer:
         """Seal what one file has in memory."""
         core = self._core
         with self._publisher.seal_lock:
+            self.finish_early()
             with core.map.lock:
-                if live.sealing is not None or not live.buffer:
-                    return
-                live.sealing, live.buffer = live.buffer, WriteBuffer()
-            self._seal(live, self._record_active)
+                if live.sealing is None and live.buffer:
+                    core.take_buffer(live)
+                    self._early.append(live)
+            self.finish_early()
 
-    def seal_fullest(self) -> bool:
-        """Seal the file with the most unsealed bytes; False if there is none."""
+    def seal_oldest(self) -> bool:
+        """Seal what has waited longest, about a blob's worth; False if there is nothing."""
         core = self._core
-        with core.map.lock:
-            candidates = [live for live in core.live.values() if live.buffer]
-            fullest = max(candidates, key=lambda live: live.buffer.byte_count, default=None)
-        if fullest is None:
-            return False
-        self.seal_file(fullest)
-        return True
+        with self._publisher.seal_lock:
+            self.finish_early()
+            with core.map.lock:
+                byte_count = 0
+                for live in core.unsealed.values():
+                    if live.sealing is not None:
+                        continue
+                    self._early.append(live)
+                    byte_count += live.buffer.byte_count
+                    if byte_count >= BLOB_BYTES_MAX or len(self._early) >= _FILES_AT_ONCE:
+                        break
+                for live in self._early:
+                    core.take_buffer(live)
+            found = bool(self._early)
+            self.finish_early()
+        return found
 
     def make_room(self) -> None:
         """Seal something, or wait a moment for whoever does."""
         core = self._core
-        if not self.seal_fullest():
+        if not self.seal_oldest():
             with core.sealed:
                 core.sealed.wait(0.05)
 

@@ -208,8 +208,7 @@ class Trees:
             if live is not None and live.buffer:
                 target = core.live_file(copy.number)
                 for offset, run in live.buffer.runs():
-                    target.buffer.write(offset, run)
-                core.unsealed_bytes += target.buffer.byte_count
+                    core.buffer_write(target, offset, run)
             transaction.usage[0] += copy.allocated
             return copy.number
 
@@ -330,7 +329,7 @@ class Trees:
             if used:
                 return True
             if live is not None:
-                core.unsealed_bytes -= live.buffer.byte_count
+                core.buffer_truncate(live, 0)
                 core.live.pop(number, None)
             core.access_times.pop(number, None)
             core.orphans.discard(number)
