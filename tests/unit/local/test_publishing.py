@@ -1,0 +1,163 @@
+"""Publishing over a store that fails now and then."""
+
+import os
+
+import pytest
+
+from cryptdrive.clock import SystemClock
+from cryptdrive.errors import CryptdriveError, StoreFull, Unavailable
+from cryptdrive.store.faults import Fault, FaultyStore, scripted, seeded
+from cryptdrive.store.memory import MemoryStore
+from cryptdrive.types import ROOT_INODE
+from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.values import Caller, SetAttr
+from tests.support.vault import SmallVault
+
+CALLER = Caller()
+
+
+def write_file(fs: FileSystem, name: bytes, data: bytes) -> None:
+    handle, _ = fs.create(ROOT_INODE, name, 0o644, os.O_WRONLY | os.O_TRUNC, CALLER)
+    for offset in range(0, len(data), 1 << 20):
+        fs.write(handle, offset, data[offset : offset + (1 << 20)])
+    fs.close(handle)
+
+
+def read_file(fs: FileSystem, name: bytes) -> bytes:
+    handle = fs.open(fs.lookup(ROOT_INODE, name).inode, os.O_RDONLY, CALLER)
+    try:
+        return fs.read(handle, 0, 1 << 26)
+    finally:
+        fs.close(handle)
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_failed_publication_is_told_and_goes_on_later(fault: Fault) -> None:
+    store = FaultyStore(MemoryStore(), scripted([]))
+    vault = SmallVault(store, SystemClock())
+    fs = vault.open()
+    fs.sync()
+    texts = {b"small": b"s" * 3000, b"tiny": b"t", b"large": os.urandom(20 << 20)}
+    for name, text in texts.items():
+        write_file(fs, name, text)
+    store.plan = scripted([fault] * 4, operation="put")
+    handle = fs.open(fs.lookup(ROOT_INODE, b"small").inode, os.O_RDWR, CALLER)
+    with pytest.raises(Unavailable):
+        fs.fsync(handle)
+    assert store.failed
+    # Everything can be read, and more be written, while the store is away.
+    assert {name: read_file(fs, name) for name in texts} == texts
+    fs.write(handle, 0, b"later")
+    fs.setattr(fs.lookup(ROOT_INODE, b"tiny").inode, SetAttr(size=0), CALLER)
+    texts[b"small"] = b"later" + texts[b"small"][5:]
+    texts[b"tiny"] = b""
+    assert {name: read_file(fs, name) for name in texts} == texts
+    store.plan = scripted([])
+    fs.fsync(handle)
+    fs.close(handle)
+    assert {name: read_file(fs, name) for name in texts} == texts
+    again = vault.open(read_only=True)
+    assert {name: read_file(again, name) for name in texts} == texts
+
+
+def test_what_was_synced_stays_when_the_process_dies() -> None:
+    """A file system that is simply forgotten is a crash: only what the store has is left."""
+    vault = SmallVault(MemoryStore(), SystemClock())
+    fs = vault.open()
+    write_file(fs, b"kept", b"k" * 100_000)
+    fs.sync()
+    write_file(fs, b"lost", b"l" * 100_000)
+    again = vault.open()
+    assert read_file(again, b"kept") == b"k" * 100_000
+    assert [entry.name for entry in again.readdir(again.opendir(ROOT_INODE))] == [b"kept"]
+
+
+def test_random_faults_never_mix_states() -> None:
+    """Each publication that returned is there in full; a failed one is there in full or not at all."""
+    for seed in range(15):
+        store = FaultyStore(MemoryStore(), seeded(seed, 0.3, operations=frozenset({"put"})))
+        vault = SmallVault(store, SystemClock())
+        fs = vault.open()
+        saved = -1
+        for step in range(25):
+            write_file(fs, b"a", b"%d" % step * 700)
+            write_file(fs, b"b", b"%d" % step * 900)
+            try:
+                fs.sync()
+                saved = step
+            except CryptdriveError:
+                pass
+            if step % 6 == 5:
+                roots = len(vault.commits.roots)
+                fs = vault.open()
+                if not roots:
+                    continue
+                try:
+                    text = read_file(fs, b"a")
+                except CryptdriveError as error:
+                    assert saved < 0, error
+                    continue
+                seen = next(n for n in range(step + 1) if b"%d" % n * 700 == text)
+                assert seen >= saved
+                assert read_file(fs, b"b") == b"%d" % seen * 900
+
+
+def test_a_full_store_is_named() -> None:
+    store = FaultyStore(MemoryStore(), scripted([]), error=StoreFull)
+    fs = SmallVault(store, SystemClock()).open()
+    write_file(fs, b"file", b"x" * 5000)
+    store.plan = seeded(1, 1.0, operations=frozenset({"put"}))
+    with pytest.raises(StoreFull):
+        fs.sync()
+    store.plan = scripted([])
+    fs.sync()
+
+
+def test_nothing_changed_publishes_nothing() -> None:
+    store = MemoryStore()
+    vault = SmallVault(store, SystemClock())
+    fs = vault.open()
+    fs.sync()
+    count = len(store.objects)
+    fs.sync()
+    handle = fs.open(write_and_find(fs), os.O_RDONLY, CALLER)
+    fs.sync()
+    count = len(store.objects)
+    fs.read(handle, 0, 10)
+    fs.close(handle)
+    fs.sync()
+    assert len(store.objects) == count
+
+
+def write_and_find(fs: FileSystem) -> int:
+    write_file(fs, b"f", b"text")
+    return fs.lookup(ROOT_INODE, b"f").inode
+
+
+def test_a_failure_while_sealing_early_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = SmallVault(MemoryStore(), SystemClock())
+    fs = vault.open()
+    for name in (b"a", b"b", b"c"):
+        write_file(fs, name, name * 2000)
+    original = fs.sealer._seal_run
+    calls = 0
+
+    def failing(inode: int, offset: int, data: bytes) -> object:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            raise Unavailable("away for a moment")
+        return original(inode, offset, data)
+
+    monkeypatch.setattr(fs.sealer, "_seal_run", failing)
+    with pytest.raises(Unavailable):
+        fs.sealer.seal_oldest()
+    with pytest.raises(Unavailable):
+        fs.sync()
+    for name in (b"a", b"b", b"c"):
+        assert read_file(fs, name) == name * 2000
+    fs.sync()
+    again = vault.open()
+    for name in (b"a", b"b", b"c"):
+        assert read_file(again, name) == name * 2000
+    assert fs.core.unsealed_bytes == 0
