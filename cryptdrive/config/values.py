@@ -28,7 +28,7 @@ def parse_duration(text: object) -> float | None:
 def parse_address(text: object) -> tuple[str, int]:
     """Host and port of ``HOST:PORT``, ``HOST``, ``:PORT``, ``PORT`` or ``[IPV6]:PORT``."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]*))(?::(\d{1,5}))?", str(text))
-    if match is None or not match[0] or isinstance(text, bool):
+    if match is None or not match[0] or isinstance(text, bool) or not isinstance(text, str | int):
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:4918 or [::1]:4918")
     host, port = match[1] or match[2], match[3]
     if port is None and host.isdigit():

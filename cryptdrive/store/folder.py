@@ -186,6 +186,8 @@ class FolderStore:
         # Not a duplicate of the descriptor: that would share its position, and two listings would mix.
         opened = os.open(".", _folder_flags, dir_fd=self._top)
         try:
+            if self._is_gone():  # a removed folder can still be opened, and looks empty
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             path = ""
             for part in folder.split("/") if folder else ():
                 path = f"{path}/{part}" if path else part
