@@ -240,11 +240,10 @@ class _Batch:
         level = branch.level - 1
 
         def kept(index: int) -> _Run:
-            part = parts[index]
-            if isinstance(part, _Run):
-                return part
+            # Never a draft: groups that touch are joined before either is cut into pieces.
+            ref = PackedRef(cast(bytes, parts[index]))
             part_high = lowers[index + 1] if index + 1 < len(lowers) else high
-            return _run_of(self._load(PackedRef(part), level, lowers[index], part_high), lowers[index])
+            return _run_of(self._load(ref, level, lowers[index], part_high), lowers[index])
 
         while groups:
             start, end, run = groups.pop()

@@ -112,6 +112,47 @@ def test_a_needed_node_is_asked_for_once(nodes: WatchedNodes, root: PackedRef) -
         assert set(nodes.asked) <= set(reachable(nodes, root))
 
 
+def test_a_node_that_was_visited_in_vain_is_not_asked_for_again(nodes: WatchedNodes, root: PackedRef) -> None:
+    top = nodes.node(root)
+    assert isinstance(top, Branch)
+    nodes.forget()
+    # In the first leaf, which the second one, emptied but for one entry, then unites with.
+    vain: Change = (KEYS[0], MODEL[KEYS[0]])
+    gone: list[Change] = [(key, None) for key in KEYS if top.keys[0] <= key < top.keys[1]]
+    after = apply(nodes, nodes, root, [vain, *gone[:-1]])
+    assert nodes.asked == [root, *top.children[:2]]
+    assert check_tree(nodes, after) == changed(MODEL, gone[:-1])
+
+
+def test_separators_are_no_longer_than_needed(nodes: WatchedNodes) -> None:
+    model = {b"%03d" % number + b"name" * 40: b"v" * 50 for number in range(999)}
+    root = load(model, nodes)
+    assert root is not None
+    top = nodes.node(root)
+    assert isinstance(top, Branch)
+    assert max(map(len, top.keys)) <= 3
+
+
+def test_small_nodes_of_another_writer_are_united() -> None:
+    """A small neighbour of a small node touches the next change: all of them become one node."""
+    nodes = MemoryNodes()
+    names = [b"a", b"b", b"c", b"d", b"e"]
+    leaves = [nodes.put(Leaf([name], [name.upper()])) for name in names]
+    root = nodes.put(Branch(1, names[1:], leaves))
+    after = apply(nodes, nodes, root, [(b"a", b"new"), (b"c", b"new"), (b"e", None)])
+    assert after is not None
+    assert nodes.node(after) == Leaf(names[:4], [b"new", b"B", b"new", b"D"])
+
+
+def test_a_change_beside_one_that_unites_with_what_lies_between(nodes: WatchedNodes, root: PackedRef) -> None:
+    top = nodes.node(root)
+    assert isinstance(top, Branch)
+    third: list[Change] = [(key, None) for key in KEYS if top.keys[1] <= key < top.keys[2]]
+    changes = [(KEYS[0], b"new"), *third[:-1]]
+    after = apply(nodes, nodes, root, changes)
+    assert check_tree(nodes, after) == changed(MODEL, changes)
+
+
 def test_only_nodes_of_the_new_tree_are_put_children_first(nodes: WatchedNodes, root: PackedRef) -> None:
     for gone in (KEYS[100:9000], KEYS[:9990], KEYS[10:], KEYS[::2]):
         nodes.forget()

@@ -85,6 +85,20 @@ def test_a_look_up_asks_for_one_path_only(nodes: MemoryNodes, root: PackedRef) -
     assert get(source, root, KEYS[1000]) == MODEL[KEYS[1000]]
 
 
+def test_a_range_that_ends_with_a_leaf_does_not_ask_for_the_next(nodes: MemoryNodes, root: PackedRef) -> None:
+    top = nodes.node(root)
+    assert isinstance(top, Branch)
+    source = ForgetfulNodes(nodes)
+    source.admit(root)
+    source.admit(top.children[1])
+    start, stop = top.keys[0], top.keys[1]
+    inside = [(key, MODEL[key]) for key in KEYS if start <= key < stop]
+    assert scan(source, root, start, stop, 10_000) == inside
+    assert scan_back(source, root, start, stop, 10_000) == inside[::-1]
+    assert scan(source, root, start, None, len(inside)) == inside
+    assert scan_back(source, root, b"", stop, len(inside)) == inside[::-1]
+
+
 # --- hostile trees -----------------------------------------------------------------------
 
 
