@@ -91,9 +91,12 @@ def _unescaped(text: str) -> str:
 
 
 def is_dead(place: str) -> bool:
-    """Whether the program behind the FUSE mount at ``place`` is gone."""
+    """Whether the program behind the FUSE mount at ``place`` is gone.
+
+    Asked by statvfs(2), which the kernel never answers from its cache, as it may stat(2).
+    """
     try:
-        os.stat(place)
+        os.statvfs(place)
     except OSError as error:
         return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False

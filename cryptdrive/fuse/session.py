@@ -90,7 +90,7 @@ class Session:
     async def _announce(self, ready: Callable[[], None]) -> None:
         """Say that the mount works, once the kernel and the loop below have talked to each other."""
         try:
-            await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(os.statvfs, self._mountpoint, abandon_on_cancel=True)
         except OSError as error:
             raise MountpointError(f"{self._mountpoint} does not answer: {error.strerror}") from None
         ready()

@@ -6,9 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from cryptdrive.crypto.keys import Purpose
+from cryptdrive.crypto.padding import size_class
 from cryptdrive.crypto.sealing import BLOB_BYTES_MAX, Sealer, sealed_length, table_length
 from cryptdrive.errors import Integrity
-from cryptdrive.objects.padding import size_class
 from cryptdrive.types import Epoch
 
 _MAGIC = b"CDLF"

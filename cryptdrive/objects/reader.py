@@ -5,6 +5,7 @@ from hmac import compare_digest
 from typing import Protocol
 
 from cryptdrive.crypto.keys import Purpose
+from cryptdrive.crypto.padding import is_size_class
 from cryptdrive.crypto.sealing import (
     HASH_BYTES,
     SEGMENT_BYTES,
@@ -25,7 +26,6 @@ from cryptdrive.objects.pack import (
     decode_header,
     decode_index,
 )
-from cryptdrive.objects.padding import is_size_class
 from cryptdrive.objects.ref import Ref
 from cryptdrive.types import PackId
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from cryptdrive.crypto.keys import Purpose
+from cryptdrive.crypto.padding import size_class
 from cryptdrive.crypto.sealing import BLOB_BYTES_MAX, HASH_BYTES, Buffer, Sealer, sealed_length
 from cryptdrive.objects.pack import (
     ENTRY_BYTES,
@@ -21,7 +22,6 @@ from cryptdrive.objects.pack import (
     encode_header,
     encode_index,
 )
-from cryptdrive.objects.padding import size_class
 from cryptdrive.objects.ref import Ref
 from cryptdrive.types import PackId
 

@@ -14,11 +14,12 @@ from cryptdrive.local.working_map import WorkingMap
 from cryptdrive.objects.pack import PackKind
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.objects.ref import PackedRef
+from cryptdrive.schema.counters import Counters
 from cryptdrive.schema.keys import USAGE_KEY, device_range, orphan_inode, orphan_range
 from cryptdrive.schema.records import Usage, decode_device, decode_usage, encode_usage
 from cryptdrive.store.base import Store
 from cryptdrive.types import InodeNumber
-from cryptdrive.vfs.core import Core, Counters
+from cryptdrive.vfs.core import Core
 from cryptdrive.vfs.filesystem import FileSystem, FileSystemLimits
 
 _MIB = 1 << 20

@@ -55,7 +55,8 @@ class Attributes:
                 self._content.set_size(transaction, number, changes.size)
             inode = transaction.touch(number)
             owner_changes = changes.uid is not None or changes.gid is not None
-            if owner_changes and changes.mode is None and inode.is_regular:
+            truncated_by_user = changes.size is not None and caller.uid != 0
+            if (owner_changes and not inode.is_directory) or truncated_by_user:
                 inode.mode = without_set_id(inode.mode)
             if changes.mode is not None:
                 inode.mode = stat.S_IFMT(inode.mode) | changes.mode & 0o7777

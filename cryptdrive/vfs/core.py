@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cryptdrive.clock import Clock
-from cryptdrive.errors import NoSpace, NotADirectory, NotFound, ReadOnly, Stale
+from cryptdrive.errors import NotADirectory, NotFound, ReadOnly, Stale
 from cryptdrive.local.working_map import WorkingMap
 from cryptdrive.objects.cache import GenerationCache
+from cryptdrive.schema.counters import Counters
 from cryptdrive.schema.inode import Inode, decode_inode, encode_inode, new_inode
-from cryptdrive.schema.keys import COUNTER_BITS, TAG_BITS, dirent_key, inode_key
+from cryptdrive.schema.keys import dirent_key, inode_key
 from cryptdrive.schema.records import Usage, decode_dirent
 from cryptdrive.tree.source import NodeMissing
 from cryptdrive.types import InodeNumber
@@ -33,29 +34,6 @@ class SealingInProgress(Exception):
     def __init__(self, live: LiveFile) -> None:
         super().__init__()
         self.live = live
-
-
-class Counters:
-    """This device's counters for inode numbers and changes; guarded by the drive's lock."""
-
-    def __init__(self, tag: int, next_inode: int, next_change: int) -> None:
-        self.tag = tag
-        self.next_inode = next_inode
-        self.next_change = next_change
-
-    def inode(self) -> InodeNumber:
-        """A number that was never given before."""
-        number = self.next_inode
-        if number >> COUNTER_BITS:
-            raise NoSpace("this device has used up its inode numbers; enrol it anew")
-        self.next_inode = number + 1
-        return InodeNumber(self.tag << COUNTER_BITS | number)
-
-    def change(self) -> int:
-        """A change number above all before; the tag tells devices apart that count alike."""
-        number = self.next_change
-        self.next_change = number + 1
-        return number << TAG_BITS | self.tag
 
 
 class Transaction:

@@ -11,13 +11,14 @@ from cryptdrive.config import DriveSettings
 from cryptdrive.crypto.keys import KeyRing
 from cryptdrive.crypto.sealing import Sealer
 from cryptdrive.objects.ref import PackedRef
+from cryptdrive.schema.counters import Counters
 from cryptdrive.schema.inode import new_inode
 from cryptdrive.schema.keys import device_key
 from cryptdrive.schema.records import DeviceRecord, encode_device
 from cryptdrive.store.base import Store
 from cryptdrive.types import ROOT_INODE, Epoch, VaultId
 from cryptdrive.vfs.assembly import Storage, open_filesystem, open_storage
-from cryptdrive.vfs.core import Counters, Transaction
+from cryptdrive.vfs.core import Transaction
 from cryptdrive.vfs.filesystem import FileSystem
 
 TAG = 0x00AB01

@@ -1,0 +1,90 @@
+"""The vault's commits as this device appends them."""
+
+from collections.abc import Callable
+
+from cryptdrive.clock import Clock
+from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.errors import Rollback
+from cryptdrive.local.device import Device, Head
+from cryptdrive.objects.ref import PackedRef
+from cryptdrive.schema.keys import history_key
+from cryptdrive.store.base import Store
+from cryptdrive.vault.commits import Commit, CommitId, commit_name, seal_commit
+from cryptdrive.vault.heads import commits_from
+from cryptdrive.vault.putting import put_once
+from cryptdrive.vault.slot_tables import SlotTableId
+
+
+class DeviceCommits:
+    """Appends commits to the history that ends at ``head``: one device, one process.
+
+    A commit is put under a name that no other commit can have. One whose put failed is kept, and
+    tried again with the same bytes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        device: Device,
+        slot_table: SlotTableId,
+        clock: Clock,
+        head: CommitId | None,
+        save_head: Callable[[Head], None],
+    ) -> None:
+        self.head = head
+        self.slot_table = slot_table
+        self.message = ""
+        """What the next commit says it did, in one line."""
+        self._store = store
+        self._sealer = sealer
+        self._device = device
+        self._clock = clock
+        self._save_head = save_head
+        self._pending: tuple[PackedRef | None, CommitId, bytes] | None = None
+
+    def ancestors_of_next(self) -> list[tuple[bytes, bytes]]:
+        """The history record of the head, which is the next commit's parent."""
+        if self.head is None:
+            return []
+        return [(history_key(self.head.number, self.head.hash), b"")]
+
+    def append(self, root: PackedRef | None) -> None:
+        """Returns when the store holds the commit of ``root``, and this device knows it as its head.
+
+        Raises Rollback: another device has published meanwhile; nothing was written.
+        """
+        if self._pending is None or self._pending[0] != root:
+            self._pending = (root, *self._seal(root))
+        _, commit, data = self._pending
+        self._refuse_others(commit)
+        put_once(self._store, commit_name(commit), data)
+        self.head = commit
+        self._pending = None
+        self.message = ""
+        self._save_head(Head(commit.number, commit.hash))
+
+    def _seal(self, root: PackedRef | None) -> tuple[CommitId, bytes]:
+        parents = (self.head,) if self.head is not None else ()
+        commit = Commit(
+            number=self.head.number + 1 if self.head is not None else 1,
+            parents=parents,
+            root=root,
+            epoch=self._sealer.epoch,
+            slot_table=self.slot_table,
+            certificate=self._device.certificate,
+            journal_sequence=0,
+            pruned_below=0,
+            time_ns=self._clock.now_ns(),
+            message=self.message,
+        )
+        return seal_commit(self._sealer, self._device.seed, commit)
+
+    def _refuse_others(self, commit: CommitId) -> None:
+        """Two commits of one number would be a fork, which this version cannot merge."""
+        for other in commits_from(self._store, commit.number):
+            if other != commit:
+                raise Rollback(
+                    f"another device has published commit {other.number} since this one looked; "
+                    "changes made here stay here. Unmount, keep what you need, and mount again"
+                )

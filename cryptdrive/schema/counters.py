@@ -1,0 +1,28 @@
+"""The numbers that a device gives out."""
+
+from cryptdrive.errors import NoSpace
+from cryptdrive.schema.keys import COUNTER_BITS, TAG_BITS
+from cryptdrive.types import InodeNumber
+
+
+class Counters:
+    """This device's counters for inode numbers and changes; guarded by the drive's lock."""
+
+    def __init__(self, tag: int, next_inode: int, next_change: int) -> None:
+        self.tag = tag
+        self.next_inode = next_inode
+        self.next_change = next_change
+
+    def inode(self) -> InodeNumber:
+        """A number that was never given before."""
+        number = self.next_inode
+        if number >> COUNTER_BITS:
+            raise NoSpace("this device has used up its inode numbers; enrol it anew")
+        self.next_inode = number + 1
+        return InodeNumber(self.tag << COUNTER_BITS | number)
+
+    def change(self) -> int:
+        """A change number above all before; the tag tells devices apart that count alike."""
+        number = self.next_change
+        self.next_change = number + 1
+        return number << TAG_BITS | self.tag

@@ -1,0 +1,17 @@
+"""Putting an object whose name holds its hash."""
+
+from cryptdrive.errors import Integrity, ObjectExists
+from cryptdrive.store.base import Store
+from cryptdrive.types import ObjectName
+
+
+def put_once(store: Store, name: ObjectName, data: bytes) -> None:
+    """Put an object that nobody else can have put, so that trying again is no conflict.
+
+    Raises Integrity if the store holds other bytes under that name: only the store can have done that.
+    """
+    try:
+        store.put(name, data, exclusive=store.capabilities.create_if_absent)
+    except ObjectExists:
+        if store.get(name) != data:
+            raise Integrity(f"the store holds something else under the name {name}") from None
