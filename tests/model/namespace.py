@@ -48,7 +48,7 @@ class NamespaceCalls(FileCalls):
 
     def _walk(self, path: bytes, follow: bool) -> Node:
         node = self._node(self.root)
-        parts = [part for part in path.split(b"/") if part]
+        parts = _parts(path)
         followed = 0
         while parts:
             directory = self._directory(node.number)
@@ -57,7 +57,7 @@ class NamespaceCalls(FileCalls):
                 followed += 1
                 if followed > SYMLINKS_FOLLOWED_MAX:
                     raise TooManyLevels("too many symbolic links on the way")
-                parts = [part for part in node.target.split(b"/") if part] + parts
+                parts = _parts(node.target) + parts
                 node = self._node(self.root) if node.target.startswith(b"/") else directory
         return node
 
@@ -279,3 +279,8 @@ class NamespaceCalls(FileCalls):
             directory.nlink -= 1
         else:
             node.nlink -= 1
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """The names on the way; "." and doubled or trailing slashes mean nothing."""
+    return [part for part in path.split(b"/") if part not in (b"", b".")]

@@ -13,7 +13,7 @@ from cryptdrive.errors import BadHandle, Exists, Invalid
 from cryptdrive.types import HandleId, InodeNumber
 from cryptdrive.vfs.values import Attr, Caller, DirectoryEntry, Event, FileSystemStatistics
 from tests.model.core import call
-from tests.model.inodes import Node
+from tests.model.inodes import Node, check_name
 from tests.model.namespace import DOTS, NamespaceCalls
 
 LISTING_LENGTH = 256
@@ -96,10 +96,12 @@ class PosixModel(NamespaceCalls):
     def clone(
         self, source: InodeNumber, parent: InodeNumber, name: bytes, replace: bool, caller: Caller
     ) -> Attr:
-        node = self._node(source)
-        directory, old = self._place(parent, name, replace)
-        if node.is_directory and self._is_within(directory, node):
+        check_name(name)
+        above = self._node(parent)
+        if above.is_directory and source in self._nodes and self._is_within(above, self._node(source)):
             raise Invalid("a directory cannot be copied into itself")
+        directory, old = self._place(parent, name, replace)
+        node = self._node(source)
         if old is node:
             raise Invalid("a copy cannot replace what it is made from")
         copy = self._copy(node, directory, caller)
