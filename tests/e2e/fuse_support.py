@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class Mounted:
 
 def start(kind: str, mountpoint: Path, folder: Path, options: str = "") -> Mounted:
     """Mount and wait until the mount answers. Raises AssertionError with what the process said."""
-    mountpoint.mkdir(exist_ok=True)
+    with suppress(OSError):  # a dead mount there cannot even be looked at
+        mountpoint.mkdir()
     folder.mkdir(exist_ok=True)
     log = folder.with_suffix(".log")
     command = [sys.executable, "-m", "tests.e2e.fuse_server", kind, str(mountpoint), str(folder), options]
@@ -59,7 +60,7 @@ def start(kind: str, mountpoint: Path, folder: Path, options: str = "") -> Mount
     assert process.stdout is not None
     first = process.stdout.readline()
     if first != "ready\n":
-        process.wait(STOP_SECONDS_MAX)
+        process.communicate(timeout=STOP_SECONDS_MAX)
         raise AssertionError(log.read_text())
     return Mounted(process, mountpoint, log)
 
