@@ -194,10 +194,13 @@ class FileContent:
         return self._core.unsealed_bytes >= self._sealing_starts_bytes
 
     def truncate(self, number: InodeNumber, size: int, caller: Caller) -> None:
-        """Set a file's size."""
+        """Set a file's size, on behalf of open(2)."""
 
         def operation(transaction: Transaction) -> None:
             self.set_size(transaction, number, size)
+            if caller.uid:
+                inode = transaction.edit(number)
+                inode.mode = without_set_id(inode.mode)
 
         self._core.transact(operation, caller)
 

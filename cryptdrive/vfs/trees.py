@@ -87,12 +87,13 @@ class Trees:
                 raise IsADirectory("the name is a directory")
             xattrs = self._xattrs(old) if old is not None and old.is_regular else []
             inode = transaction.touch(staged.number)
-            if old is not None and old.is_regular:
-                inode.mode, inode.uid, inode.gid = old.mode, old.uid, old.gid
             for key, value in xattrs:
                 inode.flags |= HAS_XATTRS
                 transaction.put(xattr_key(inode.number, key[PREFIX_BYTES:]), value)
             self._attach(transaction, parent, name, inode, old)
+            if old is not None and old.is_regular:
+                # After the new name gave it a group, which is for new files only.
+                inode.mode, inode.uid, inode.gid = old.mode, old.uid, old.gid
             return self._core.attr(inode)
 
         attr = self._core.transact(operation, caller)
@@ -146,7 +147,7 @@ class Trees:
         check_new_name(name)
         self._refuse_inside(source, parent)
         core.transact(lambda transaction: self._place(transaction, parent, name, replace), caller)
-        copy = self._clone_one(source, caller)
+        copy = self._clone_one(source, parent, caller)
         pending = self._clone_entries(source, copy, caller)
         directories = len(pending)
         while pending:
@@ -183,8 +184,11 @@ class Trees:
 
         self._core.read(operation)
 
-    def _clone_one(self, source: InodeNumber, caller: Caller) -> InodeNumber:
-        """A detached copy of one inode: attributes, extended attributes, extents; no entries."""
+    def _clone_one(self, source: InodeNumber, parent: InodeNumber, caller: Caller) -> InodeNumber:
+        """A detached copy of one inode, to lie in ``parent``: attributes, extended attributes, extents.
+
+        No entries.
+        """
         core = self._core
         live = core.live.get(source)
         if live is not None and live.unsealed_bytes:
@@ -196,7 +200,9 @@ class Trees:
             if live is not None and live.sealing is not None:
                 raise SealingInProgress(live)
             records = self._copied_records(original)
+            above = transaction.inode(parent)
             copy = self._detached(transaction, original.mode, caller)
+            inherit_group(above, copy)
             copy.size, copy.allocated, copy.rdev = original.size, original.allocated, original.rdev
             copy.target, copy.flags = original.target, original.flags
             copy.mtime_ns = original.mtime_ns
@@ -242,7 +248,7 @@ class Trees:
             piece = core.read(lambda begin=begin: core.map.scan(begin, stop, _PIECE))  # type: ignore[misc]
             for key, value in piece:
                 try:
-                    copy = self._clone_one(decode_dirent(value).inode, caller)
+                    copy = self._clone_one(decode_dirent(value).inode, made, caller)
                 except Stale:
                     continue
                 if self._name_copy(made, dirent_name(key), copy, caller):
