@@ -141,8 +141,6 @@ class FileSystemMachine(RuleBasedStateMachine):
     @rule(parent=PICK, name=NAMES, mode=MODES, flags=CREATE, caller=CALLERS)
     def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> None:
         directory = self._directory(parent)
-        if flags & os.O_TRUNC:
-            caller = ROOT_CALLER
         results = self.both.call(
             lambda side: side.fs.create(side.inodes[directory], name, mode, flags | os.O_CREAT, caller)
         )
@@ -274,10 +272,7 @@ class FileSystemMachine(RuleBasedStateMachine):
 
     @rule(inode=PICK, flags=ACCESS, caller=CALLERS)
     def open(self, inode: int, flags: int, caller: Caller) -> None:
-        """Who truncates is root, as in ``set_size``."""
         index = self._file(inode)
-        if flags & os.O_TRUNC:
-            caller = ROOT_CALLER
         self._opened(self.both.call(lambda side: side.fs.open(side.inodes[index], flags, caller)))
 
     @rule(inode=PICK, flags=ACCESS, offset=OFFSETS, length=LENGTHS)
