@@ -91,6 +91,10 @@ class FileSystem:
         """The inode at a path from the root. ``follow``: symbolic links too, within the drive."""
         return self._paths.resolve(path, follow)
 
+    def resolve_in(self, directory: InodeNumber, path: bytes) -> Attr:
+        """The inode at a path from ``directory``, following symbolic links within the drive."""
+        return self._paths.resolve_in(directory, path)
+
     def parent_of(self, path: bytes) -> tuple[Attr, bytes]:
         """The directory in which a path's last part lies or would lie, and that part."""
         return self._paths.parent_of(path)

@@ -37,7 +37,15 @@ class Paths:
         """See FileSystem.resolve."""
         if len(path) > PATH_BYTES_MAX:
             raise NameTooLong(f"a path has at most {PATH_BYTES_MAX} bytes")
-        return self._walk(path, follow, follow)
+        return self._walk(self._root(), path, follow, follow)
+
+    def _root(self) -> Attr:
+        return self._core.read(lambda: self._core.attr(self._core.inode(ROOT_INODE)))
+
+    def resolve_in(self, directory: InodeNumber, path: bytes) -> Attr:
+        """See FileSystem.resolve_in."""
+        attr = self._core.read(lambda: self._core.attr(self._core.inode(directory)))
+        return self._walk(attr, path, True, True)
 
     def parent_of(self, path: bytes) -> tuple[Attr, bytes]:
         """See FileSystem.parent_of."""
@@ -49,10 +57,9 @@ class Paths:
             raise NotADirectory("not a directory")
         return parent, name
 
-    def _walk(self, path: bytes, follow: bool, follow_last: bool) -> Attr:
+    def _walk(self, attr: Attr, path: bytes, follow: bool, follow_last: bool) -> Attr:
         parts = [part for part in path.split(b"/") if part and part != b"."]
         parts.reverse()
-        attr = self._core.read(lambda: self._core.attr(self._core.inode(ROOT_INODE)))
         followed = 0
         while parts:
             part = parts.pop()
@@ -66,9 +73,5 @@ class Paths:
                 if len(parts) + target.count(b"/") > PATH_BYTES_MAX:
                     raise NotFound("the path is too long")
                 parts += reversed([each for each in target.split(b"/") if each and each != b"."])
-                attr = (
-                    self._core.read(lambda: self._core.attr(self._core.inode(ROOT_INODE)))
-                    if target.startswith(b"/")
-                    else parent
-                )
+                attr = self._root() if target.startswith(b"/") else parent
         return attr
