@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from cryptdrive.errors import Busy, MountpointError
 from cryptdrive.fuse.mountpoint import absolute, check_mountpoint, unmount, who_holds
 from cryptdrive.fuse.options import MountOptions, with_option_text
+from cryptdrive.vfs.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from cryptdrive.fuse.session import Session
-    from cryptdrive.vfs.filesystem import FileSystem
 
 __all__ = ["MountOptions", "check_mountpoint", "serve", "stop", "unmount", "who_holds", "with_option_text"]
 
@@ -64,7 +64,7 @@ def _users_may_allow_others() -> bool:
     return re.search(r"^\s*user_allow_other\s*(#.*)?$", text, re.MULTILINE) is not None
 
 
-def serve(fs: "FileSystem", mountpoint: str | Path, options: MountOptions, ready: Callable[[], None]) -> None:
+def serve(fs: FileSystem, mountpoint: str | Path, options: MountOptions, ready: Callable[[], None]) -> None:
     """Mount ``fs`` and answer the kernel; returns when it is unmounted, by :func:`stop` or by anybody.
 
     ready: called once, in this thread, as soon as the mount answers.

@@ -6,7 +6,7 @@ kernel does without. Locks of files (flock, fcntl) are the kernel's too: one mou
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVarTuple
+from typing import TypeVarTuple
 
 import pyfuse3
 
@@ -15,10 +15,8 @@ from cryptdrive.fuse.answering import Answerer, handler
 from cryptdrive.fuse.encoding import Presentation, caller_of, changes_of, missing_entry, statistics
 from cryptdrive.fuse.references import KernelReferences
 from cryptdrive.types import HandleId, InodeNumber
+from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.values import Attr, Caller, DirectoryEntry, RenameFlags, XattrFlags
-
-if TYPE_CHECKING:
-    from cryptdrive.vfs.filesystem import FileSystem
 
 KNOWN_RENAME_FLAGS = RenameFlags.NOREPLACE | RenameFlags.EXCHANGE
 DOT_ENTRIES = 2
@@ -37,7 +35,7 @@ class Operations(pyfuse3.Operations):
 
     def __init__(
         self,
-        fs: "FileSystem",
+        fs: FileSystem,
         presentation: Presentation,
         references: KernelReferences,
         pages_may_be_old: Callable[[InodeNumber], bool],

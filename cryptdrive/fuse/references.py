@@ -8,13 +8,10 @@ end. So this front end counts, and gives back the rest.
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from cryptdrive.errors import CryptdriveError
 from cryptdrive.types import HandleId, InodeNumber
-
-if TYPE_CHECKING:
-    from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.filesystem import FileSystem
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +19,7 @@ logger = logging.getLogger(__name__)
 class KernelReferences:
     """Counts references and handles; safe in every thread."""
 
-    def __init__(self, fs: "FileSystem") -> None:
+    def __init__(self, fs: FileSystem) -> None:
         self._fs = fs
         self._lock = threading.Lock()
         self._counts: dict[InodeNumber, int] = {}

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 import pyfuse3
 import trio
@@ -18,9 +17,7 @@ from cryptdrive.fuse.mountpoint import mounted_at, unmount
 from cryptdrive.fuse.operations import Operations
 from cryptdrive.fuse.options import MountOptions
 from cryptdrive.fuse.references import KernelReferences
-
-if TYPE_CHECKING:
-    from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.filesystem import FileSystem
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +28,7 @@ DETACHED_SECONDS_MAX = 5.0
 class Session:
     """Mounts, answers requests, unmounts."""
 
-    def __init__(self, fs: "FileSystem", mountpoint: str, options: MountOptions) -> None:
+    def __init__(self, fs: FileSystem, mountpoint: str, options: MountOptions) -> None:
         """``mountpoint`` is absolute and was checked."""
         self._fs = fs
         self._mountpoint = mountpoint

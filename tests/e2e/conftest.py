@@ -1,6 +1,7 @@
 """Mounts for the tests: one for all tests of a file, and a folder of its own for each test."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.e2e.fuse_support import Mounted, mounted_at
 
 _numbers = itertools.count(1)
 
-FILE_SYSTEM = "model"
+FILE_SYSTEM = os.environ.get("CRYPTDRIVE_TEST_FILE_SYSTEM", "drive")
 
 
 @pytest.fixture(scope="module")

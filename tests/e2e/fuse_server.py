@@ -12,17 +12,23 @@ import signal
 import stat
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cryptdrive.clock import SystemClock
+from cryptdrive.config import DriveSettings, LocalFolders
+from cryptdrive.crypto.passwords import Argon2Costs
+from cryptdrive.drive import create_drive, open_drive
 from cryptdrive.errors import CryptdriveError
 from cryptdrive.fuse.mount import MountOptions, serve, stop, with_option_text
+from cryptdrive.store.opening import open_store
+from cryptdrive.vault.unlocking import Credentials
 from cryptdrive.vfs.values import Caller, RenameFlags, SetAttr
 from tests.model.posix import PosixModel
 
+PASSWORD = "correct horse battery staple"
 ELSEWHERE = Caller(0, 0, "webdav")
 
 
@@ -107,22 +113,27 @@ class Elsewhere:
         return size
 
 
-class Clock:
-    """The machine's clock."""
-
-    def now_ns(self) -> int:
-        return time.time_ns()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+@contextmanager
+def opened_drive(folder: Path, read_only: bool) -> Iterator[Any]:
+    """The drive over the store in ``folder``, which is made at first."""
+    folders = LocalFolders(folder / "state", folder / "cache", folder / "config", folder / "run")
+    store = open_store(str(folder / "store"), create=True)
+    if not (folder / "store" / "cryptdrive.json").exists():
+        create_drive(store, PASSWORD, folders, costs=Argon2Costs(64 * 1024, 1, 1))
+        store = open_store(str(folder / "store"))
+    drive = open_drive(store, Credentials(PASSWORD), DriveSettings(), folders, read_only=read_only)
+    try:
+        yield drive.fs
+    finally:
+        drive.close()
 
 
 @contextmanager
 def opened_model(_folder: Path, read_only: bool) -> Iterator[Any]:
-    yield PosixModel(Clock(), read_only=read_only)
+    yield PosixModel(SystemClock(), read_only=read_only)
 
 
-OPENERS: dict[str, Callable[[Path, bool], Any]] = {"model": opened_model}
+OPENERS: dict[str, Callable[[Path, bool], Any]] = {"drive": opened_drive, "model": opened_model}
 
 
 def obey(elsewhere: Elsewhere) -> None:
