@@ -65,10 +65,10 @@ class Attributes:
             if changes.gid is not None:
                 inode.gid = changes.gid
             if changes.atime_ns is not None:
-                inode.atime_ns = transaction.now_ns if changes.atime_ns == NOW else changes.atime_ns
+                inode.atime_ns = _stored_time(changes.atime_ns, transaction.now_ns)
                 core.access_times.pop(number, None)
             if changes.mtime_ns is not None:
-                inode.mtime_ns = transaction.now_ns if changes.mtime_ns == NOW else changes.mtime_ns
+                inode.mtime_ns = _stored_time(changes.mtime_ns, transaction.now_ns)
             transaction.event(EventKind.ATTRIBUTES, number)
             return core.attr(inode)
 
@@ -172,6 +172,11 @@ def _check(changes: SetAttr) -> None:
     for identifier in (changes.uid, changes.gid):
         if identifier is not None and not 0 <= identifier <= _ID_MAX:
             raise Invalid("a user or group id is out of range")
-    for time_ns in (changes.atime_ns, changes.mtime_ns):
-        if time_ns is not None and not -_TIME_MAX - 1 <= time_ns <= _TIME_MAX:
-            raise Invalid("a time is out of range")
+
+
+def _stored_time(time_ns: int, now_ns: int) -> int:
+    """A time beyond what a record can hold (the years 1677 to 2262) becomes the nearest that it can.
+
+    Linux does the same (``timestamp_truncate``): an archive with a silly time can be unpacked.
+    """
+    return now_ns if time_ns == NOW else max(-_TIME_MAX, min(time_ns, _TIME_MAX))

@@ -187,9 +187,12 @@ class FileSystem:
         self._content.take_error(self.handles.file(handle))
 
     def fsync(self, handle: HandleId, data_only: bool = False) -> None:
-        """Everything that was done before, to this file and any other, is on the store when it returns."""
-        found = self.handles.file(handle)
-        self._content.take_error(found)
+        """Everything that was done before, to this file and any other, is on the store when it returns.
+
+        Takes a directory's handle as well: programs make a rename durable with it.
+        """
+        if not self.handles.is_directory(handle):
+            self._content.take_error(self.handles.file(handle))
         self.sync()
 
     def close(self, handle: HandleId) -> None:

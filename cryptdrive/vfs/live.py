@@ -95,6 +95,10 @@ class HandleTable:
             raise BadHandle("not an open directory")
         return handle
 
+    def is_directory(self, number: HandleId) -> bool:
+        """Whether it is an open directory's."""
+        return isinstance(self._handles.get(number), DirectoryHandle)
+
     def remove(self, number: HandleId) -> FileHandle | DirectoryHandle:
         """Raises BadHandle."""
         handle = self._handles.pop(number, None)
