@@ -1,6 +1,6 @@
 """From paths to inodes."""
 
-from cryptdrive.errors import Invalid, NameTooLong, NotADirectory, NotFound, TooManyLevels
+from cryptdrive.errors import Invalid, NameTooLong, NotADirectory, TooManyLevels
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.objects.ref import Ref
 from cryptdrive.types import ROOT_INODE, InodeNumber
@@ -71,7 +71,7 @@ class Paths:
                     raise TooManyLevels("too many symbolic links")
                 target = self.readlink(attr.inode)
                 if len(parts) + target.count(b"/") > PATH_BYTES_MAX:
-                    raise NotFound("the path is too long")
+                    raise TooManyLevels("the symbolic links make the path too long")
                 parts += reversed([each for each in target.split(b"/") if each and each != b"."])
                 attr = self._root() if target.startswith(b"/") else parent
         return attr
