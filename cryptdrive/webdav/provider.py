@@ -38,7 +38,8 @@ class DriveProvider(DAVProvider):  # type: ignore[misc]
             super().set_prop_manager(prop_manager)
 
     def is_readonly(self) -> bool:
-        return self.read_only
+        """Never to wsgidav, which would answer 405 then; the requests refuse with 403."""
+        return False
 
     def ref_url_to_path(self, ref_url: str) -> str:
         return "/" + unquoted(ref_url).lstrip("/")

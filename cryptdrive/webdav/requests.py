@@ -180,6 +180,8 @@ class DriveRequests(RequestServer):  # type: ignore[misc]
         self._refuse_read_only()
         path = environ["PATH_INFO"]
         source = self._existing(path, environ)
+        if path.strip("/") == "":
+            self._fail(HTTP_FORBIDDEN, context_info="The root cannot be copied or moved into itself.")
         if util.get_content_length(environ) != 0:
             # Old clients send a <propertybehavior>, which RFC 4918 dropped.
             environ["wsgi.input"].read(util.get_content_length(environ))
@@ -206,7 +208,7 @@ class DriveRequests(RequestServer):  # type: ignore[misc]
             self._fail(HTTP_FORBIDDEN, context_info="Source and destination are the same.")
         inside = (target_path + "/").startswith(path.rstrip("/") + "/")
         outside = (path.rstrip("/") + "/").startswith(target_path + "/")
-        if path.strip("/") == "" or inside or outside:
+        if inside or outside:
             self._fail(HTTP_FORBIDDEN, context_info="A folder cannot be copied or moved into itself.")
         if target is not None and overwrite == "F":
             self._fail(HTTP_PRECONDITION_FAILED, context_info="The destination is there already.")

@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wsgidav.dc.base_dc import BaseDomainController
+from wsgidav.http_authenticator import HTTPAuthenticator
 
 from cryptdrive.webdav.credential import REALM, Credential
-from cryptdrive.webdav.names import to_text
+from cryptdrive.webdav.names import quoted, to_text, unquoted
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Guard:
             return _plain(start_response, refusal)
         # WSGI gives the path's bytes as Latin-1.
         environ["PATH_INFO"] = to_text(environ["PATH_INFO"].encode("latin-1"))
-        if "\0" in environ["PATH_INFO"]:
+        if "\0" in environ["PATH_INFO"] or ".." in environ["PATH_INFO"].split("/"):
             return _plain(start_response, "400 Bad Request")
         return self._answer(environ, start_response)
 
@@ -84,6 +85,23 @@ def _plain(start_response: Any, status: str) -> list[bytes]:
         ],
     )
     return [body]
+
+
+class Authenticator(HTTPAuthenticator):  # type: ignore[misc]
+    """wsgidav's, for paths that are not UTF-8 too: it sees them as the client's escaped URL."""
+
+    def send_digest_auth_response(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        escaped = {**environ, "PATH_INFO": quoted(environ["PATH_INFO"])}
+        response: Iterable[bytes] = super().send_digest_auth_response(escaped, start_response)
+        return response
+
+    def _is_digest_uri_valid(self, req_uri: str, environ: dict[str, Any]) -> bool:
+        path = urlsplit(req_uri).path
+        if unquoted(path) == environ["PATH_INFO"]:
+            query: str = environ.get("QUERY_STRING", "")
+            return urlsplit(req_uri).query == query
+        valid: bool = super()._is_digest_uri_valid(req_uri, environ)
+        return valid
 
 
 class OneUser(BaseDomainController):  # type: ignore[misc]

@@ -9,8 +9,6 @@ from typing import Any
 from cheroot import wsgi
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from wsgidav.dir_browser import WsgiDavDirBrowser
-from wsgidav.error_printer import ErrorPrinter
-from wsgidav.http_authenticator import HTTPAuthenticator
 from wsgidav.lock_man.lock_manager import LockManager
 from wsgidav.wsgidav_app import WsgiDAVApp
 
@@ -18,11 +16,12 @@ from cryptdrive.config import WebDavOptions
 from cryptdrive.errors import ConfigError
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.webdav import tls
+from cryptdrive.webdav.answers import ErrorAnswers
 from cryptdrive.webdav.credential import Credential, load_or_create
 from cryptdrive.webdav.locks import SealedLockStorage, SealedValue
 from cryptdrive.webdav.provider import DriveProvider
 from cryptdrive.webdav.requests import BLOCK_BYTES, DriveResolver
-from cryptdrive.webdav.security import LOOPBACK_HOSTS, Guard, OneUser
+from cryptdrive.webdav.security import LOOPBACK_HOSTS, Authenticator, Guard, OneUser
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ class WebdavServer:
                 "accept_digest": True,
                 "default_to_digest": not self._needs_tls(),
             },
-            "middleware_stack": [ErrorPrinter, HTTPAuthenticator, WsgiDavDirBrowser, DriveResolver],
+            "middleware_stack": [ErrorAnswers, Authenticator, WsgiDavDirBrowser, DriveResolver],
             "block_size": BLOCK_BYTES,
             "lock_storage": False,
             "property_manager": None,
@@ -147,6 +146,8 @@ class WebdavServer:
             "logging": {"enable": False},
             "verbose": 1,
         }
+        # Its messages name paths, and its errors are ours to log.
+        logging.getLogger("wsgidav").setLevel(logging.CRITICAL)
         application = WsgiDAVApp(config)
         manager = LockManager(SealedLockStorage(self._locks))
         application.lock_manager = manager
