@@ -65,22 +65,20 @@ missing_for_fuse() {
 manager=
 if have apt-get; then manager=apt; elif have dnf; then manager=dnf; fi
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif ! have sudo; then
-        say "sudo is not there"
-        return 1
-    elif [ -t 0 ]; then
-        sudo "$@"
-    else
-        sudo -n "$@"
-    fi
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+may_be_root() { # asks for sudo's password where there is somebody to ask
+    [ "$(id -u)" = 0 ] && return
+    have sudo || return 1
+    if [ -t 0 ]; then sudo -v; else sudo -n true 2>/dev/null; fi
 }
 
 lists_are_fresh=
 install_packages() { # names…; fails if they cannot be installed
     [ $# -gt 0 ] || return 0
+    if [ -n "$manager" ] && ! may_be_root; then
+        say "missing system packages, and sudo does not let us install them: $*"
+        return 1
+    fi
     say "installing system packages: $*"
     case $manager in
         apt)
