@@ -1,7 +1,7 @@
 """Requests on the control socket → calls of the drive → answers."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Protocol
 
 from cryptdrive.control.files import LocalFiles
@@ -47,7 +47,7 @@ class Answers:
     def __init__(self, drive: ControlledDrive, files: LocalFiles) -> None:
         self.files = files
         self._drive = drive
-        self._listings: dict[int, Iterator[tuple[bytes, Attr]]] = {}
+        self._listings: dict[int, Generator[tuple[bytes, Attr], None, None]] = {}
         self._next_listing = 1
         self._requests: dict[str, Callable[[Header, bytes], Answer]] = {
             "status": lambda header, content: (drive.describe(), b""),
@@ -69,6 +69,12 @@ class Answers:
             "rename": self._rename,
             "clone": self._clone,
         }
+
+    def close(self) -> None:
+        """The client has gone: close what it left open."""
+        for listing in self._listings.values():
+            listing.close()
+        self.files.close_all()
 
     def answer(self, header: Header, content: bytes) -> Answer:
         """Never raises."""

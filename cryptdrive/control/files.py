@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 from cryptdrive.errors import Invalid, IsADirectory, NotADirectory, NotFound
@@ -104,7 +104,7 @@ class LocalFiles:
             raise NotADirectory("not a directory")
         return parent, name
 
-    def entries(self, path: bytes) -> Iterator[tuple[bytes, Attr]]:
+    def entries(self, path: bytes) -> Generator[tuple[bytes, Attr], None, None]:
         handle = self._fs.opendir(self._fs.resolve(path, True).inode)
         try:
             cookie = 0
