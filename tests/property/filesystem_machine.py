@@ -1,19 +1,14 @@
 """The rules by which a file system and the model are driven side by side."""
 
 import os
-import stat
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
 
-from cryptdrive.types import HandleId
 from cryptdrive.vfs.values import Attr, Caller, RenameFlags, SetAttr, XattrFlags
-from tests.model.clock import ManualClock
 from tests.model.listings import OpenListing
-from tests.model.posix import PosixModel
-from tests.model.side_by_side import ROOT_CALLER, Drive, Side, SideBySide
+from tests.model.side_by_side import ROOT_CALLER, Side
 from tests.property.filesystem_values import (
     ACCESS,
     BAD_NAMES,
@@ -31,110 +26,11 @@ from tests.property.filesystem_values import (
     XATTR_NAMES,
     pattern,
 )
+from tests.property.side_by_side_machine import SideBySideMachine
 
 
-def _make_file(directory: int, name: bytes) -> Callable[[Side], Attr]:
-    def action(side: Side) -> Attr:
-        handle, attr = side.fs.create(side.inodes[directory], name, 0o644, os.O_RDWR, ROOT_CALLER)
-        side.fs.write(handle, 0, pattern(directory, 700 if name == b"b" else 300))
-        side.fs.close(handle)
-        found: Attr = side.fs.getattr(attr.inode)
-        return found
-
-    return action
-
-
-class FileSystemMachine(RuleBasedStateMachine):
-    """Every rule calls both sides; every step compares attributes, the end compares everything."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = ManualClock()
-        drive = self.make_drive(self.clock)
-        root = drive.fs.getattr(drive.fs.root)
-        model = PosixModel(self.clock, uid=root.uid, gid=root.gid)
-        self.both = SideBySide(drive, model)
-        self.drive = drive
-        self.files: list[int] = []
-        self.listings: list[OpenListing] = []
-
-    @initialize(populated=st.sampled_from([True, True, True, False]))
-    def populate(self, populated: bool) -> None:
-        """Often there is a small tree to begin with, some of it on the store."""
-        if not populated:
-            return
-        self.both.attr(lambda side: side.fs.mkdir(side.fs.root, b"a", 0o755, ROOT_CALLER))
-        self.both.attr(lambda side: side.fs.mkdir(side.inodes[1], b"a", 0o2755, ROOT_CALLER))
-        for index, name in ((0, b"b"), (1, b"b"), (2, b"c")):
-            self.both.attr(_make_file(index, name))
-        self.both.attr(lambda side: side.fs.link(side.inodes[3], side.inodes[2], b"b", ROOT_CALLER))
-        self.drive.publish()
-        self.both.attr(lambda side: side.fs.symlink(side.inodes[1], b"c", b"a/b", ROOT_CALLER))
-        self.both.attr(_make_file(0, b"c"))
-
-    def make_drive(self, clock: ManualClock) -> Drive:
-        """What is tried; subclasses say."""
-        raise NotImplementedError
-
-    def teardown(self) -> None:
-        try:
-            if not self.both.in_step:
-                self.both.compare_trees()
-                self.both.reopen()
-                self.both.compare_trees()
-        finally:
-            self.drive.close()
-
-    @invariant()
-    def attributes_agree(self) -> None:
-        self.both.agree()
-        for listing in self.listings:
-            listing.note()
-        self.clock.advance()
-
-    # --- choosing --------------------------------------------------------------------
-
-    def _alive(self) -> list[int]:
-        nodes = self.both.model._nodes
-        return [index for index, inode in enumerate(self.both.expected.inodes) if inode in nodes]
-
-    def _any(self, pick: int) -> int:
-        """Mostly an inode that is there; now and then one that is gone."""
-        if pick == 15:
-            self.drive.settle()
-            return pick * 7 % len(self.both.expected.inodes)
-        alive = self._alive()
-        return alive[pick % len(alive)]
-
-    def _of_type(self, pick: int, kind: int) -> int | None:
-        nodes, inodes = self.both.model._nodes, self.both.expected.inodes
-        found = [index for index in self._alive() if stat.S_IFMT(nodes[inodes[index]].mode) == kind]
-        return found[pick % len(found)] if found else None
-
-    def _directory(self, pick: int) -> int:
-        """Mostly a directory; now and then any inode."""
-        if pick == 15:
-            return self._any(pick)
-        found = self._of_type(pick, stat.S_IFDIR)
-        assert found is not None
-        return found
-
-    def _entry(self, pick: int, name: bytes) -> tuple[int, bytes]:
-        """Mostly an entry that is there; now and then ``name`` in some directory."""
-        nodes, inodes = self.both.model._nodes, self.both.expected.inodes
-        found = [(index, each) for index in self._alive() for each in sorted(nodes[inodes[index]].entries)]
-        if pick >= 14 or not found:
-            return self._directory(pick), name
-        return found[pick % len(found)]
-
-    def _file(self, pick: int) -> int:
-        """Mostly a regular file, where there is one."""
-        found = self._of_type(pick, stat.S_IFREG)
-        return self._any(pick) if pick == 15 or found is None else found
-
-    def _opened(self, results: tuple[HandleId, HandleId] | None) -> None:
-        if results is not None:
-            self.files.append(self.both.add_handle(*results))
+class FileSystemMachine(SideBySideMachine):
+    """A rule for each call, and for what happens to the drive."""
 
     # --- names -----------------------------------------------------------------------
 
@@ -142,7 +38,8 @@ class FileSystemMachine(RuleBasedStateMachine):
     def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> None:
         directory = self._directory(parent)
         results = self.both.call(
-            lambda side: side.fs.create(side.inodes[directory], name, mode, flags | os.O_CREAT, caller)
+            lambda side: side.fs.create(side.inodes[directory], name, mode, flags | os.O_CREAT, caller),
+            any_error=self._two_wrongs(directory, name),
         )
         if results is not None:
             (real, real_attr), (expected, expected_attr) = results
@@ -152,32 +49,50 @@ class FileSystemMachine(RuleBasedStateMachine):
     @rule(parent=PICK, name=NAMES, kind=FILE_TYPES, mode=MODES, device=st.integers(0, 70000), caller=CALLERS)
     def mknod(self, parent: int, name: bytes, kind: int, mode: int, device: int, caller: Caller) -> None:
         directory = self._directory(parent)
-        self.both.attr(lambda side: side.fs.mknod(side.inodes[directory], name, kind | mode, device, caller))
+        self.both.attr(
+            lambda side: side.fs.mknod(side.inodes[directory], name, kind | mode, device, caller),
+            any_error=self._two_wrongs(directory, name),
+        )
 
     @rule(parent=PICK, name=NAMES, mode=MODES, caller=CALLERS)
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> None:
         directory = self._directory(parent)
-        self.both.attr(lambda side: side.fs.mkdir(side.inodes[directory], name, mode, caller))
+        self.both.attr(
+            lambda side: side.fs.mkdir(side.inodes[directory], name, mode, caller),
+            any_error=self._two_wrongs(directory, name),
+        )
 
     @rule(parent=PICK, name=NAMES, length=st.sampled_from([0, 1, 3, 512, 513, 4095, 4096]), caller=CALLERS)
     def symlink(self, parent: int, name: bytes, length: int, caller: Caller) -> None:
         directory, target = self._directory(parent), (b"a/../b/" * 600)[:length]
-        self.both.attr(lambda side: side.fs.symlink(side.inodes[directory], name, target, caller))
+        self.both.attr(
+            lambda side: side.fs.symlink(side.inodes[directory], name, target, caller),
+            any_error=self._two_wrongs(directory, name),
+        )
 
     @rule(inode=PICK, parent=PICK, name=NAMES, caller=CALLERS)
     def link(self, inode: int, parent: int, name: bytes, caller: Caller) -> None:
         index, directory = self._any(inode), self._directory(parent)
-        self.both.attr(lambda side: side.fs.link(side.inodes[index], side.inodes[directory], name, caller))
+        self.both.attr(
+            lambda side: side.fs.link(side.inodes[index], side.inodes[directory], name, caller),
+            any_error=self._two_wrongs(directory, name),
+        )
 
     @rule(parent=PICK, name=NAMES, caller=CALLERS)
     def unlink(self, parent: int, name: bytes, caller: Caller) -> None:
         directory, name = self._entry(parent, name)
-        self.both.same(lambda side: side.fs.unlink(side.inodes[directory], name, caller))
+        self.both.same(
+            lambda side: side.fs.unlink(side.inodes[directory], name, caller),
+            any_error=self._two_wrongs(directory, name),
+        )
 
     @rule(parent=PICK, name=NAMES, caller=CALLERS)
     def rmdir(self, parent: int, name: bytes, caller: Caller) -> None:
         directory, name = self._entry(parent, name)
-        self.both.same(lambda side: side.fs.rmdir(side.inodes[directory], name, caller))
+        self.both.same(
+            lambda side: side.fs.rmdir(side.inodes[directory], name, caller),
+            any_error=self._two_wrongs(directory, name),
+        )
 
     @rule(
         parents=st.tuples(PICK, PICK),
@@ -325,7 +240,8 @@ class FileSystemMachine(RuleBasedStateMachine):
     def publish(self, pick: int, parent: int, name: bytes, replace: bool, caller: Caller) -> None:
         handle, directory = self.files[pick % len(self.files)], self._directory(parent)
         index = self.both.attr(
-            lambda side: side.fs.publish(side.handles[handle], side.inodes[directory], name, replace, caller)
+            lambda side: side.fs.publish(side.handles[handle], side.inodes[directory], name, replace, caller),
+            any_error=self._two_wrongs(directory, name),
         )
         if index is not None:
             self.files.remove(handle)
@@ -334,20 +250,27 @@ class FileSystemMachine(RuleBasedStateMachine):
     @rule(inode=PICK, parent=PICK, name=NAMES, replace=st.booleans(), caller=CALLERS)
     def clone(self, inode: int, parent: int, name: bytes, replace: bool, caller: Caller) -> None:
         index, directory = self._any(inode), self._directory(parent)
+        node = self.both.model._nodes.get(self.both.expected.inodes[index])
+        if node is not None and node.is_directory and not node.nlink:
+            return  # when it became empty is open, and the copy would have that time
 
         def action(side: Side) -> Attr:
             attr: Attr = side.fs.clone(side.inodes[index], side.inodes[directory], name, replace, caller)
             return attr
 
         above = self.both.model._nodes.get(self.both.expected.inodes[directory])
-        any_error = above is None or not above.is_directory
+        any_error = above is None or not above.is_directory or not above.nlink
         if self.both.attr(action, settle=True, any_error=any_error) is not None:
             self.both.compare_trees()
 
     @rule(parent=PICK, name=NAMES, caller=CALLERS)
     def remove_tree(self, parent: int, name: bytes, caller: Caller) -> None:
         directory, name = self._entry(parent, name)
-        self.both.same(lambda side: side.fs.remove_tree(side.inodes[directory], name, caller), settle=True)
+        self.both.same(
+            lambda side: side.fs.remove_tree(side.inodes[directory], name, caller),
+            settle=True,
+            any_error=self._two_wrongs(directory, name),
+        )
 
     # --- listings --------------------------------------------------------------------
 
