@@ -1,11 +1,12 @@
 """Slot tables in the store: the newest one counts (docs/format.md §11)."""
 
+import logging
 import re
 from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptdrive.crypto.slots import TABLE_BYTES_MAX, SlotTable, decode_table
-from cryptdrive.errors import FormatTooNew, Integrity
+from cryptdrive.errors import Integrity
 from cryptdrive.store.base import Store
 from cryptdrive.types import ObjectName
 from cryptdrive.vault.header import Header
@@ -13,6 +14,7 @@ from cryptdrive.vault.putting import put_once
 
 _name = re.compile(r"keys/([0-9a-f]{8})-([0-9a-f]{32})")
 _TABLES_READ_MAX = 16
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +32,40 @@ def table_name(number: int, data: bytes) -> ObjectName:
 def load_newest(store: Store, header: Header) -> tuple[SlotTableId, SlotTable]:
     """The table with the highest number that the owner signed for this vault.
 
-    Raises Integrity where there is none, or where the objects contradict each other: two tables
-    of one number, or one under a name that is not its own.
+    A newer object that is not one (a put that broke off, or junk) is reported in the log and
+    passed over. That gives a store nothing it has not anyway: it could as well delete the object.
+    The head commit names the table that was in force, and an older one is refused after unlocking.
+
+    Raises Integrity where no table is left, or two were signed with one number; FormatTooNew.
     """
-    found = [(match[1], info) for info in store.list("keys").objects if (match := _name.fullmatch(info.name))]
-    found.sort(reverse=True, key=lambda each: each[0])
-    problem: Integrity | None = None
-    for number_text, info in found[:_TABLES_READ_MAX]:
-        try:
-            if [each[0] for each in found].count(number_text) > 1:
-                raise Integrity(f"there are several slot tables with the number of {info.name}")
-            data = store.get(info.name, 0, TABLE_BYTES_MAX + 1)
-            if table_name(int(number_text, 16), data) != info.name:
-                raise Integrity(f"{info.name} does not hold what its name says")
-            table = decode_table(data, header.owner_key, header.vault_id, header.hash)
-            if table.number != int(number_text, 16):
-                raise Integrity(f"{info.name} holds the slot table of another number")
-        except FormatTooNew:
-            raise
-        except Integrity as error:
-            problem = problem or error
-            continue
-        if problem is not None:
+    found = [(int(match[1], 16), info.name) for info in store.list("keys").objects
+             if (match := _name.fullmatch(info.name))]  # fmt: skip
+    found.sort(reverse=True)
+    valid: list[tuple[SlotTableId, SlotTable]] = []
+    problem = Integrity("the vault has no key slots: its keys folder is empty")
+    for number, name in found[:_TABLES_READ_MAX]:
+        if valid and number < valid[0][0].number:
             break
-        return SlotTableId(table.number, sha256(data).digest()), table
-    if problem is not None:
-        raise Integrity(f"the vault's key slots are damaged or were tampered with: {problem}")
-    raise Integrity("the vault has no key slots: its keys folder is empty")
+        try:
+            valid.append(_load(store, header, number, name))
+        except Integrity as error:
+            _log.warning("%s is damaged or was tampered with, and is passed over: %s", name, error)
+            problem = error
+    if not valid:
+        raise problem
+    if len(valid) > 1:
+        raise Integrity(f"there are several key-slot tables with the number {valid[0][0].number}")
+    return valid[0]
+
+
+def _load(store: Store, header: Header, number: int, name: ObjectName) -> tuple[SlotTableId, SlotTable]:
+    data = store.get(name, 0, TABLE_BYTES_MAX + 1)
+    if table_name(number, data) != name:
+        raise Integrity("it does not hold what its name says")
+    table = decode_table(data, header.owner_key, header.vault_id, header.hash)
+    if table.number != number:
+        raise Integrity("it holds the slot table of another number")
+    return SlotTableId(number, sha256(data).digest()), table
 
 
 def put_table(store: Store, number: int, data: bytes) -> SlotTableId:
