@@ -313,8 +313,11 @@ class Trees:
             live = core.live.get(number)
             if live is not None and live.sealing is not None:
                 raise SealingInProgress(live)
-            start, stop = inode_range(number)
-            start = inode_key(number) + b"\0"
+            if used:
+                # Whoever has it open finds it empty, but still with its extended attributes.
+                start, stop = dirent_range(number)
+            else:
+                start, stop = inode_key(number) + b"\0", inode_range(number)[1]
             records = core.map.scan(start, stop, _PIECE)
             children = [decode_dirent(value).inode for key, value in records if key[8] == Kind.DIRENT]
             for child in children:

@@ -3,6 +3,7 @@
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import ObjectName
 from tests.model.clock import ManualClock
+from tests.property.audit import audit
 from tests.support.vault import SmallVault
 
 
@@ -38,6 +39,9 @@ class VaultDrive:
     def reopen(self) -> None:
         self.fs.sync()
         self.fs = self.vault.open()
+        self.settle()
+        self.fs.sync()
+        audit(self.fs)
 
     def close(self) -> None:
         storage = self.vault.storage
