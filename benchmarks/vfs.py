@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptdrive.clock import SystemClock
+from cryptdrive.local.process import tune
 from cryptdrive.types import ROOT_INODE, InodeNumber
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.housekeeping import Housekeeper
@@ -112,6 +113,7 @@ class Bench:
 
 
 def main() -> None:
+    tune()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--json", type=Path)

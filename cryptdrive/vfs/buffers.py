@@ -3,11 +3,15 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from cryptdrive.crypto.sealing import BLOB_BYTES_MAX
+from cryptdrive.crypto.sealing import BLOB_BYTES_MAX, SEGMENT_BYTES
+
+RUN_BYTES_MAX = BLOB_BYTES_MAX - SEGMENT_BYTES
+"""A segment less than a blob may hold: four sealed ones and an index fill a pack of 16 MiB, where
+four of 4 MiB do not fit, and three would leave a ninth of it to padding."""
 
 
 class WriteBuffer:
-    """Runs of written bytes, sorted, apart from each other, each at most BLOB_BYTES_MAX long.
+    """Runs of written bytes, sorted, apart from each other, each at most RUN_BYTES_MAX long.
 
     Byte-granular: what was not written is not in it, so no write ever has to read first. Runs
     side by side are joined as long as they fit a blob. Not thread-safe.
@@ -45,7 +49,7 @@ class WriteBuffer:
             if position <= len(run):
                 following = starts[place + 1] if place + 1 < len(starts) else None
                 alone = following is None or following > offset + length or position + length <= len(run)
-                if alone and position + length <= BLOB_BYTES_MAX:
+                if alone and position + length <= RUN_BYTES_MAX:
                     # Within one run, or right at its end: the common cases.
                     self.byte_count += max(0, position + length - len(run))
                     run[position : position + length] = data
@@ -60,14 +64,14 @@ class WriteBuffer:
         if place >= 0:
             start = self._starts[place]
             run = self._runs[start]
-            room = BLOB_BYTES_MAX - len(run)
+            room = RUN_BYTES_MAX - len(run)
             if start + len(run) == offset and room > 0:
                 run += view[:room]
                 self.byte_count += min(room, len(view))
                 offset += room
                 view = view[room:]
         while len(view):
-            piece = bytearray(view[:BLOB_BYTES_MAX])
+            piece = bytearray(view[:RUN_BYTES_MAX])
             self._starts.insert(bisect_left(self._starts, offset), offset)
             self._runs[offset] = piece
             self.byte_count += len(piece)
@@ -98,6 +102,18 @@ class WriteBuffer:
             self._runs[tail[0]] = tail[1]
             kept.append(tail[0])
         starts[first:last] = kept
+
+    def take_full(self) -> "WriteBuffer":
+        """Take the runs out that will not grow any more; all of them if none is that long."""
+        taken = WriteBuffer()
+        taken._starts = [start for start in self._starts if len(self._runs[start]) == RUN_BYTES_MAX]
+        if not taken._starts:
+            taken._starts = list(self._starts)
+        taken._runs = {start: self._runs.pop(start) for start in taken._starts}
+        taken.byte_count = sum(map(len, taken._runs.values()))
+        self._starts = [start for start in self._starts if start in self._runs]
+        self.byte_count -= taken.byte_count
+        return taken
 
     def truncate(self, size: int) -> None:
         """Forget everything from byte ``size`` on."""

@@ -306,6 +306,12 @@ class Core:
         live.sealing, live.buffer = live.buffer, WriteBuffer()
         self.unsealed.pop(live.inode, None)
 
+    def take_full_runs(self, live: LiveFile) -> None:
+        """Set aside what will not grow any more, so that a file written in one go becomes large blobs."""
+        live.sealing = live.buffer.take_full()
+        if not live.buffer:
+            self.unsealed.pop(live.inode, None)
+
     def live_file(self, number: InodeNumber) -> LiveFile:
         live = self.live.get(number)
         if live is None:

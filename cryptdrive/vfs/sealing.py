@@ -108,7 +108,7 @@ class ContentSealer:
                     if byte_count >= BLOB_BYTES_MAX or len(self._early) >= _FILES_AT_ONCE:
                         break
                 for live in self._early:
-                    core.take_buffer(live)
+                    core.take_full_runs(live)
             found = bool(self._early)
             self.finish_early()
         return found

@@ -15,8 +15,8 @@ steps = st.lists(
 @given(steps, st.integers(5, 60))
 @settings(max_examples=400)
 def test_against_a_dict(operations: list[tuple[str, int, int]], blob_bytes_max: int) -> None:
-    before = buffers.BLOB_BYTES_MAX
-    buffers.BLOB_BYTES_MAX = blob_bytes_max
+    before = buffers.RUN_BYTES_MAX
+    buffers.RUN_BYTES_MAX = blob_bytes_max
     try:
         buffer, model = WriteBuffer(), dict[int, int]()
         for count, (what, offset, length) in enumerate(operations):
@@ -33,7 +33,7 @@ def test_against_a_dict(operations: list[tuple[str, int, int]], blob_bytes_max: 
                 model = {place: value for place, value in model.items() if not offset <= place < end}
             check(buffer, model, blob_bytes_max)
     finally:
-        buffers.BLOB_BYTES_MAX = before
+        buffers.RUN_BYTES_MAX = before
 
 
 def check(buffer: WriteBuffer, model: dict[int, int], blob_bytes_max: int) -> None:
@@ -58,4 +58,12 @@ def test_sequential_writes_become_runs_of_blob_size() -> None:
     buffer = WriteBuffer()
     for offset in range(0, 9 << 20, 1 << 17):
         buffer.write(offset, bytes(1 << 17))
-    assert [len(run) for _, run in buffer.runs()] == [4 << 20, 4 << 20, 1 << 20]
+    full = buffers.RUN_BYTES_MAX
+    assert [len(run) for _, run in buffer.runs()] == [full, full, (9 << 20) - 2 * full]
+    taken = buffer.take_full()
+    assert [(start, len(run)) for start, run in taken.runs()] == [(0, full), (full, full)]
+    assert [start for start, _ in buffer.runs()] == [2 * full]
+    assert buffer.byte_count + taken.byte_count == 9 << 20
+    assert [start for start, _ in buffer.take_full().runs()] == [2 * full]
+    assert not buffer
+    assert buffer.byte_count == 0
