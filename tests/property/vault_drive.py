@@ -1,5 +1,6 @@
 """The real file system over a store in memory, as the comparison with the model drives it."""
 
+from cryptdrive.config import DriveSettings
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import ObjectName
 from tests.model.clock import ManualClock
@@ -18,8 +19,8 @@ class WriteOnceStore(MemoryStore):
 class VaultDrive:
     """A small vault, opened."""
 
-    def __init__(self, clock: ManualClock) -> None:
-        self.vault = SmallVault(WriteOnceStore(), clock)
+    def __init__(self, clock: ManualClock, limits: DriveSettings | None = None) -> None:
+        self.vault = SmallVault(WriteOnceStore(), clock, limits or DriveSettings())
         self.fs = self.vault.open()
 
     def seal(self) -> None:
