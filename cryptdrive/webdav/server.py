@@ -6,8 +6,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from cheroot import wsgi
-from cheroot.ssl.builtin import BuiltinSSLAdapter
 from wsgidav.dir_browser import WsgiDavDirBrowser
 from wsgidav.lock_man.lock_manager import LockManager
 from wsgidav.wsgidav_app import WsgiDAVApp
@@ -18,6 +16,7 @@ from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.webdav import tls
 from cryptdrive.webdav.answers import ErrorAnswers
 from cryptdrive.webdav.credential import Credential, load_or_create
+from cryptdrive.webdav.gateway import Server, TlsAdapter
 from cryptdrive.webdav.locks import SealedLockStorage, SealedValue
 from cryptdrive.webdav.provider import DriveProvider
 from cryptdrive.webdav.requests import BLOCK_BYTES, DriveResolver
@@ -25,8 +24,8 @@ from cryptdrive.webdav.security import LOOPBACK_HOSTS, Authenticator, Guard, One
 
 _log = logging.getLogger(__name__)
 
-THREADS = 8
-THREADS_MAX = 64
+THREADS = 32
+"""As many requests are served at once; a slow upload keeps one of them busy."""
 # For each read from a client, not for a whole request: a slow upload goes on for hours.
 CLIENT_TIMEOUT_S = 300
 SHUTDOWN_TIMEOUT_S = 10
@@ -54,7 +53,7 @@ class WebdavServer:
         self._folder = folder
         self._provider = DriveProvider(fs, read_only=read_only, umask=umask)
         self._locks = locks
-        self._server: wsgi.Server | None = None
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._certificate: Path | None = None
 
@@ -78,11 +77,11 @@ class WebdavServer:
 
     def start(self) -> None:
         """Bind and serve in threads of its own. Raises ConfigError: the address cannot be used."""
-        server = wsgi.Server(
+        server = Server(
             self._options.address,
             lambda environ, start_response: [],
             numthreads=THREADS,
-            max=THREADS_MAX,
+            max=THREADS,
             request_queue_size=128,
             timeout=CLIENT_TIMEOUT_S,
             shutdown_timeout=SHUTDOWN_TIMEOUT_S,
@@ -114,12 +113,12 @@ class WebdavServer:
     def _needs_tls(self) -> bool:
         return self._options.certificate_file is not None or not _is_loopback(self._options.address[0])
 
-    def _adapter(self) -> BuiltinSSLAdapter:
+    def _adapter(self) -> TlsAdapter:
         certificate, key = self._options.certificate_file, self._options.key_file
         if certificate is None or key is None:
             certificate, key = tls.load_or_make(self._folder, self._options.address[0])
         try:
-            adapter = BuiltinSSLAdapter(str(certificate), str(key))
+            adapter = TlsAdapter(str(certificate), str(key))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{certificate} or {key} cannot be used for TLS: {error}") from None
         self._certificate = certificate

@@ -2,7 +2,10 @@
 
 import base64
 import http.client
-from collections.abc import Iterator
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +52,12 @@ class Client:
         return str(parts.hostname), int(parts.port or 0)
 
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(*self.address, timeout=20)
+        if self.server.fingerprint is None:
+            return http.client.HTTPConnection(*self.address, timeout=20)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection(*self.address, timeout=20, context=context)
 
     def authorization(self) -> dict[str, str]:
         credential = self.server.credential
@@ -71,15 +79,47 @@ class Client:
         finally:
             connection.close()
 
+    def raw(self, request: bytes, *, closing: bool = False) -> bytes:
+        """What the server answers to these bytes until it closes; ``closing``: we do not send any more.
+
+        ``@AUTH@`` and ``@HOST@`` stand for the credential and the server's name.
+        """
+        host, port = self.address
+        with socket.create_connection((host, port), timeout=20) as connection:
+            authorization = self.authorization()["Authorization"].encode()
+            named = request.replace(b"@AUTH@", authorization).replace(b"@HOST@", f"{host}:{port}".encode())
+            connection.sendall(named)
+            if closing:
+                connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+            return answer
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether ``condition`` becomes true in that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
 
 @contextmanager
 def serving(
-    folder: Path, *, locks: MemoryValue | None = None, fs: FileSystem | None = None, read_only: bool = False
+    folder: Path,
+    *,
+    locks: MemoryValue | None = None,
+    fs: FileSystem | None = None,
+    read_only: bool = False,
+    options: WebDavOptions | None = None,
 ) -> Iterator[Client]:
     """A server on a free port of the loopback."""
     files = fs or SmallVault(MemoryStore(), SystemClock()).open()
-    options = WebDavOptions(address=("127.0.0.1", 0))
-    server = WebdavServer(files, options, locks or MemoryValue(), folder, read_only=read_only)
+    served = options or WebDavOptions(address=("127.0.0.1", 0))
+    server = WebdavServer(files, served, locks or MemoryValue(), folder, read_only=read_only)
     server.start()
     try:
         yield Client(server, files)
