@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Any, Self
 
 from cryptdrive.control.protocol import (
     ConnectionEnded,
@@ -122,7 +122,12 @@ class RemoteFiles:
     def publish(
         self, handle: int, path: bytes, mode: int | None, mtime_ns: int | None, *, replace: bool
     ) -> None:
-        fields = {"path": name_to_text(path), "mode": mode, "mtime_ns": mtime_ns, "replace": replace}
+        fields: dict[str, Any] = {
+            "path": name_to_text(path),
+            "mode": mode,
+            "mtime_ns": mtime_ns,
+            "replace": replace,
+        }
         self._client.request("publish", handle=handle, **fields)
 
     def close(self, handle: int) -> None:
@@ -141,11 +146,11 @@ class RemoteFiles:
         self._client.request("remove", path=name_to_text(path), recursive=recursive)
 
     def rename(self, path: bytes, new_path: bytes, *, replace: bool) -> None:
-        names = {"path": name_to_text(path), "new_path": name_to_text(new_path)}
+        names: dict[str, Any] = {"path": name_to_text(path), "new_path": name_to_text(new_path)}
         self._client.request("rename", **names, replace=replace)
 
     def clone(self, path: bytes, new_path: bytes, *, replace: bool) -> None:
-        names = {"path": name_to_text(path), "new_path": name_to_text(new_path)}
+        names: dict[str, Any] = {"path": name_to_text(path), "new_path": name_to_text(new_path)}
         self._client.request("clone", **names, replace=replace)
 
     def sync(self) -> None:

@@ -3,12 +3,14 @@
 import os
 import stat
 from collections.abc import Generator, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cryptdrive.errors import Invalid, IsADirectory, NotADirectory, NotFound
 from cryptdrive.types import HandleId
-from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.values import Attr, Caller, RenameFlags, SetAttr
+
+if TYPE_CHECKING:
+    from cryptdrive.vfs.filesystem import FileSystem
 
 CONTENT_BYTES_MAX = 1 << 20
 """How much one read or write takes at most."""
@@ -72,7 +74,7 @@ class DriveFiles(Protocol):
 class LocalFiles:
     """The files of a drive that is open in this process."""
 
-    def __init__(self, fs: FileSystem) -> None:
+    def __init__(self, fs: "FileSystem") -> None:
         self._fs = fs
         self._caller = Caller(os.getuid(), os.getgid(), "cli")
         self._open: set[HandleId] = set()

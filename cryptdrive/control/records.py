@@ -104,7 +104,7 @@ class RuntimeFolder:
         """A socket that listens, mode 0600 from its first moment. Raises ConfigError."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # The name gets the socket's own mode when it is bound: there is no moment in which others may enter.
+            # The name gets the socket's mode when it is bound: at no moment may others enter.
             os.fchmod(listener.fileno(), 0o600)
             with self._short_path(f"{record.identity}.sock") as path:
                 with suppress(FileNotFoundError):

@@ -1,0 +1,101 @@
+"""Opening stores and drives for the commands."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cryptdrive.cli.finding import refuse_if_running, running_drive
+from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.passwords import credentials_for
+from cryptdrive.cli.terminal import spinner
+from cryptdrive.config import DriveConfig
+from cryptdrive.control.client import ControlClient, RemoteFiles
+from cryptdrive.control.files import DriveFiles, LocalFiles
+from cryptdrive.control.records import RuntimeFolder
+from cryptdrive.errors import StoreReadOnly, StoreRefused
+from cryptdrive.store.base import Store
+from cryptdrive.store.opening import open_store
+from cryptdrive.vault.header import read_header
+
+if TYPE_CHECKING:
+    from cryptdrive.drive import Drive
+    from cryptdrive.vault.unlocking import Credentials
+
+_READ_ONLY_WORKS = "--read-only opens the drive all the same"
+
+
+def check_vault(drive: DriveConfig) -> None:
+    """Make sure that there is a vault of a format we know, before a password is asked for.
+
+    Raises NoVault, FormatTooNew, Integrity, StoreError.
+    """
+    store = open_store(drive.store)
+    try:
+        read_header(store)
+    finally:
+        store.close()
+
+
+def check_writable(store: Store) -> None:
+    """Refuse a folder that cannot be written to now, rather than the first change. Raises StoreRefused."""
+    folder = store.capabilities.local_path
+    if folder is None or os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        return
+    try:
+        read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        raise StoreRefused(f"{folder}: {error.strerror}") from error
+    if read_only:
+        raise StoreReadOnly(
+            f"{folder} is on a read-only file system; --read-only opens the drive all the same"
+        )
+    raise StoreRefused(f"{folder}: you may not write there; {_READ_ONLY_WORKS}")
+
+
+def open_drive_of(
+    invocation: Invocation, drive: DriveConfig, credentials: "Credentials", *, read_only: bool
+) -> "Drive":
+    """Open a drive in this process. Raises everything that opening raises; the store is closed then."""
+    from cryptdrive.drive import open_drive  # takes longer than all the rest of a small command
+
+    store = open_store(drive.store)
+    try:
+        if not read_only:
+            check_writable(store)
+        return open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
+    except BaseException:
+        store.close()
+        raise
+
+
+@contextmanager
+def drive_files(invocation: Invocation, text: str, *, writing: bool) -> Iterator[DriveFiles]:
+    """The files of a drive for one command: through the process that has it open, or else opened here.
+
+    What was changed is on the store when the block has ended.
+    """
+    record = running_drive(invocation, text, writing=writing)
+    if record is not None:
+        with ControlClient(RuntimeFolder(invocation.folders.runtime), record) as client:
+            remote = RemoteFiles(client)
+            yield remote
+            if writing:
+                remote.sync()
+        return
+    drive = invocation.drive(text)
+    check_vault(drive)
+    if writing:
+        refuse_if_running(invocation, drive)
+    credentials = credentials_for(invocation, drive)
+    with spinner(invocation, "Opening the drive …"):
+        opened = open_drive_of(invocation, drive, credentials, read_only=not writing)
+    try:
+        local = LocalFiles(opened.fs)
+        try:
+            yield local
+        finally:
+            local.close_all()
+    finally:
+        with spinner(invocation, "Saving …"):
+            opened.close()

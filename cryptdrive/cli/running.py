@@ -1,0 +1,231 @@
+"""One open drive with its front ends, from the first request to the last byte saved."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptdrive.cli.front_ends import FrontEnds
+from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.opening import open_drive_of
+from cryptdrive.cli.stopping import IdleWatch, StopRequests
+from cryptdrive.cli.terminal import size_text
+from cryptdrive.config import DriveConfig
+from cryptdrive.control.records import RunningRecord, RuntimeFolder
+from cryptdrive.control.server import ControlServer
+from cryptdrive.errors import MountpointError, StoreError, UnsentData, Unsupported
+from cryptdrive.fuse.mountpoint import unmount
+from cryptdrive.local.process import tune
+from cryptdrive.vfs.filesystem import FileSystem
+
+if TYPE_CHECKING:
+    from cryptdrive.drive import Drive
+    from cryptdrive.vault.unlocking import Credentials
+    from cryptdrive.webdav.server import WebdavServer
+
+_log = logging.getLogger(__name__)
+
+SAVE_SECONDS_MAX = 600
+"""How long saving is tried again at the end while the store does not take the changes."""
+SAVE_RETRY_S = 3.0
+
+
+class RunningDrive:
+    """What the control socket asks, and what the process does until its end."""
+
+    def __init__(self, drive: "Drive", plan: FrontEnds, runtime: Path, log_file: Path | None) -> None:
+        self.stops = StopRequests(self._stop_mount)
+        self._drive = drive
+        self._plan = plan
+        self._runtime = RuntimeFolder(runtime)
+        self._log_file = log_file
+        self._webdav: WebdavServer | None = None
+        self._control: ControlServer | None = None
+        self._idle: IdleWatch | None = None
+        self._started_ns = time.time_ns()
+        self._saving = False
+
+    @property
+    def fs(self) -> FileSystem:
+        return self._drive.fs
+
+    @property
+    def mountpoint(self) -> str | None:
+        return self._plan.mountpoint
+
+    @property
+    def webdav_url(self) -> str | None:
+        return self._webdav.url if self._webdav is not None else None
+
+    # --- what the control socket asks ------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        status = asdict(self._drive.status())
+        error = status.pop("last_error")
+        return {
+            **asdict(self._record()),
+            **status,
+            "state": "saving" if self._saving else "running",
+            "errors": [error] if error else [],
+        }
+
+    def credential(self) -> dict[str, Any]:
+        """Raises Unsupported: WebDAV is not served."""
+        if self._webdav is None:
+            raise Unsupported("the drive is not served by WebDAV; serve, or mount --webdav, does that")
+        credential = self._webdav.credential
+        return {
+            "url": self._webdav.url,
+            "user": credential.user,
+            "password": credential.password,
+            "fingerprint": self._webdav.fingerprint,
+        }
+
+    def flush(self) -> None:
+        self._drive.flush()
+
+    def request_stop(self, *, lazy: bool) -> None:
+        """See ControlledDrive. What cannot be saved keeps the drive running, unless ``lazy``."""
+        if not lazy:
+            if not self._drive.read_only:
+                self._drive.flush()
+            self._unmount()
+        self.stops.add()
+
+    def _unmount(self) -> None:
+        if self._plan.mountpoint is None:
+            return
+        try:
+            unmount(self._plan.mountpoint)
+        except MountpointError as error:
+            _log.info("%s", error)  # somebody else was faster; or stopping, which follows, tries again
+
+    # --- the process's life ------------------------------------------------------------------------
+
+    def run(self, ready: Callable[["RunningDrive"], None]) -> None:
+        """Serve until something asks for the end, then save and close the drive.
+
+        ``ready`` is called once everything works. Raises what made it end; UnsentData where not
+        everything could be saved.
+        """
+        problem: Exception | None = None
+        try:
+            self._serve(ready)
+        except Exception as error:  # noqa: BLE001 - raised again, after saving
+            problem = error
+        try:
+            self._end_front_ends()
+            self._save()
+        except Exception as error:  # noqa: BLE001 - the client is told, then it is raised
+            problem = problem or error
+        if self._control is not None:
+            self._control.end(problem)
+        if problem is not None:
+            raise problem
+
+    def _serve(self, ready: Callable[["RunningDrive"], None]) -> None:
+        plan = self._plan
+        if plan.webdav is not None:
+            from cryptdrive.webdav.server import WebdavServer
+
+            locks = self._drive.sealed_file("webdav-locks")
+            umask = 0o077 if plan.mount.umask is None else plan.mount.umask
+            self._webdav = WebdavServer(
+                self.fs, plan.webdav, locks, self._drive.folder, read_only=plan.read_only, umask=umask
+            )
+            self._webdav.start()
+        if plan.mountpoint is None:
+            self._announce(ready)
+            self.stops.wait()
+            return
+        from cryptdrive.fuse import mount
+
+        mount.serve(self.fs, plan.mountpoint, plan.mount, lambda: self._announce(ready))
+
+    def _announce(self, ready: Callable[["RunningDrive"], None]) -> None:
+        self._control = ControlServer(self._runtime, self._record(), self)
+        self._control.start()
+        if self._plan.idle_s is not None:
+            self._idle = IdleWatch(self.fs, self._plan.idle_s, lambda: self.request_stop(lazy=False))
+            self._idle.start()
+        ready(self)
+        if self.stops.count:
+            self._stop_mount()  # the request came before there was a mount to stop
+
+    def _record(self) -> RunningRecord:
+        return RunningRecord(
+            pid=os.getpid(),
+            store=self._drive.store.url,
+            vault_id=self._drive.vault_id.hex(),
+            read_only=self._plan.read_only,
+            mountpoint=self._plan.mountpoint,
+            webdav_url=self.webdav_url,
+            log_file=str(self._log_file) if self._log_file is not None else None,
+            started_ns=self._started_ns,
+        )
+
+    def _stop_mount(self) -> None:
+        if self._plan.mountpoint is not None:
+            from cryptdrive.fuse import mount
+
+            mount.stop()
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def _end_front_ends(self) -> None:
+        self._saving = True
+        if self._idle is not None:
+            self._idle.end()
+        if self._webdav is not None:
+            self._webdav.stop()
+
+    def _save(self) -> None:
+        """Save and close; tries again as long as the store refuses. A second request gives up.
+
+        Raises UnsentData: what is not on the store is lost.
+        """
+        try:
+            if not self._drive.read_only:
+                self._flush_patiently()
+        finally:
+            status = self._drive.status()
+            try:
+                self._drive.close()
+            except StoreError as error:
+                left = size_text(status.unsealed_bytes + status.outbox_bytes)
+                raise UnsentData(
+                    f"changes ({left}, {status.changed_records} records) could not be saved: {error}"
+                ) from error
+
+    def _flush_patiently(self) -> None:
+        give_up_at = time.monotonic() + SAVE_SECONDS_MAX
+        requests = self.stops.count
+        while True:
+            try:
+                self._drive.flush()
+                return
+            except StoreError as error:
+                _log.warning("changes could not be saved yet: %s", error)
+                given_up = self.stops.count > max(requests, 1) or time.monotonic() > give_up_at
+                if given_up:
+                    return  # closing tries once more, and says what is left
+            self.stops.wait(SAVE_RETRY_S)
+
+
+def run_drive(
+    invocation: Invocation,
+    config: DriveConfig,
+    credentials: "Credentials",
+    plan: FrontEnds,
+    ready: Callable[[RunningDrive], None],
+    log_file: Path | None,
+) -> None:
+    """Open a drive and run it in this process until its end. Raises what opening and running raise."""
+    tune()
+    drive = open_drive_of(invocation, config, credentials, read_only=plan.read_only)
+    running = RunningDrive(drive, plan, invocation.folders.runtime, log_file)
+    running.stops.install()
+    running.run(ready)

@@ -1,0 +1,119 @@
+"""What is said on the terminal. Results go to standard output, everything else to standard error."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import click
+
+from cryptdrive.cli.invocation import Invocation
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def say(invocation: Invocation, text: str) -> None:
+    """Tell a person that something was done; nothing with -q."""
+    if not invocation.quiet:
+        click.echo(text, err=True)
+
+
+def complain(text: str) -> None:
+    """Tell what went wrong, or what to look out for."""
+    for line in text.splitlines():
+        click.echo(f"cryptdrive: {printable(line)}", err=True)
+
+
+def printable(text: str) -> str:
+    """``text`` without what a terminal would obey, and fit for any encoding."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def displayed(name: bytes) -> str:
+    """A name for people; bytes that are not UTF-8 show as ``\\x..``."""
+    return printable(name.decode("utf-8", "backslashreplace"))
+
+
+def size_text(count: int) -> str:
+    """``1.5 MiB``."""
+    size = float(count)
+    for unit in _UNITS:
+        if size < 1024 or unit == _UNITS[-1]:
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def time_text(time_ns: int) -> str:
+    """Local time, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / 1_000_000_000))
+
+
+class Meter(Protocol):
+    """Shows how far something has come."""
+
+    def name(self, text: str) -> None:
+        """What is worked on now."""
+
+    def expect(self, count: int) -> None:
+        """``count`` more bytes will come."""
+
+    def advance(self, count: int) -> None:
+        """``count`` bytes are done."""
+
+
+class SilentMeter:
+    """Where nobody looks."""
+
+    def name(self, text: str) -> None: ...
+
+    def expect(self, count: int) -> None: ...
+
+    def advance(self, count: int) -> None: ...
+
+
+@contextmanager
+def transfer_meter(invocation: Invocation, title: str) -> Iterator[Meter]:
+    """Bytes and rate of a transfer, while a person looks on."""
+    if invocation.quiet or not sys.stderr.isatty():
+        yield SilentMeter()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=0)
+        expected = 0
+
+        class RichMeter:
+            def name(self, text: str) -> None:
+                progress.update(task, description=printable(text)[-40:])
+
+            def expect(self, count: int) -> None:
+                nonlocal expected
+                expected += count
+                progress.update(task, total=expected)
+
+            def advance(self, count: int) -> None:
+                progress.advance(task, count)
+
+        yield RichMeter()
+
+
+@contextmanager
+def spinner(invocation: Invocation, text: str) -> Iterator[None]:
+    """Something takes a while; shown while a person looks on."""
+    if invocation.quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
