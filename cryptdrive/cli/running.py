@@ -68,6 +68,8 @@ class RunningDrive:
         return {
             **asdict(self._record()),
             **status,
+            "mounts": [self.mountpoint] if self.mountpoint is not None else [],
+            "dirty_bytes": status["unsealed_bytes"] + status["outbox_bytes"],
             "state": "saving" if self._saving else "running",
             "errors": [error] if error else [],
         }

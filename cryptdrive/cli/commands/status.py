@@ -1,0 +1,112 @@
+"""``cryptdrive status``."""
+
+import json
+from typing import Any
+
+import click
+
+from cryptdrive.cli.finding import running_drives, runtime_folder
+from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.options import common_options, json_option, option
+from cryptdrive.cli.terminal import printable, size_text, time_text
+from cryptdrive.control.client import ControlClient
+from cryptdrive.control.records import RunningRecord
+from cryptdrive.errors import Unavailable, Unsupported
+
+Status = dict[str, Any]
+
+
+@click.command()
+@click.argument("drive", metavar="[DRIVE]", required=False)
+@json_option
+@option("--credential", is_flag=True, help="Show user and password of WebDAV.")
+@common_options
+@click.pass_obj
+def command(invocation: Invocation, drive: str | None, as_json: bool, credential: bool) -> None:
+    """Show running drives: where they are, what is not saved yet, what went wrong.
+
+    DRIVE may be a mountpoint too. Without it all running drives of this user are shown.
+
+    \b
+    Examples:
+      cryptdrive status
+      cryptdrive status ~/Drive --json
+      cryptdrive status photos --credential
+    """
+    invocation.start_logging()
+    folder = runtime_folder(invocation)
+    records = folder.records() if drive is None else running_drives(invocation, drive)
+    statuses = [_status(invocation, record, credential=credential) for record in records]
+    if as_json:
+        click.echo(json.dumps({"drives": statuses}, indent=2))
+    elif not statuses:
+        click.echo("no drive is running" if drive is None else f"{drive}: not running")
+    else:
+        for status in statuses:
+            _show(status)
+
+
+def _status(invocation: Invocation, record: RunningRecord, *, credential: bool) -> Status:
+    """What the process says of its drive; of one that does not answer, only that."""
+    try:
+        with ControlClient(runtime_folder(invocation), record) as client:
+            status = client.status()
+            if credential:
+                status["credential"] = _credential(client)
+            return status
+    except Unavailable as error:
+        return {"store": record.store, "mountpoint": record.mountpoint, "pid": record.pid,
+                "state": "no answer", "errors": [str(error)]}  # fmt: skip
+
+
+def _credential(client: ControlClient) -> Status | None:
+    try:
+        return client.credential()
+    except Unsupported:
+        return None
+
+
+def _show(status: Status) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    title = printable(status["mountpoint"] or status.get("webdav_url") or status["store"])
+    table = Table(box=SIMPLE, show_header=False, title=Text(title), title_justify="left", pad_edge=False)
+    for name, value in _rows(status):
+        table.add_row(name, Text(printable(value), overflow="fold"))
+    Console(highlight=False).print(table)
+
+
+def _rows(status: Status) -> list[tuple[str, str]]:
+    rows = [("state", f"{status['state']} (process {status['pid']})"), ("store", status["store"])]
+    if status["state"] != "no answer":
+        rows += _rows_of_drive(status)
+    credential = status.get("credential")
+    if credential is not None:
+        rows += [("user", credential["user"]), ("password", credential["password"])]
+        if credential["fingerprint"]:
+            rows.append(("certificate", f"SHA-256 {credential['fingerprint']}"))
+    rows += [("error", error) for error in status["errors"]]
+    return rows
+
+
+def _rows_of_drive(status: Status) -> list[tuple[str, str]]:
+    unsaved = status["dirty_bytes"]
+    pending = f"{size_text(unsaved)} and {status['changed_records']} records are not saved yet"
+    clean = not unsaved and not status["changed_records"]
+    block_cache, node_cache = (size_text(status[f"{kind}_cache_bytes"]) for kind in ("block", "node"))
+    return [
+        ("since", time_text(status["started_ns"])),
+        ("mounted at", status["mountpoint"] or "–"),
+        ("WebDAV", status["webdav_url"] or "–"),
+        ("access", "read-only" if status["read_only"] else "read and write"),
+        ("changes", "everything is saved" if clean else pending),
+        ("head", f"commit {status['head_number']} ({status['head_hash'][:12]})"),
+        ("holds", f"{size_text(status['used_bytes'])} in {status['inodes']} files and folders"),
+        ("open", f"{status['open_handles']} files and folders"),
+        ("in memory", f"{block_cache} of files, {node_cache} of the tree"),
+        ("log", status["log_file"] or "–"),
+        ("vault", status["vault_id"][:32]),
+    ]
