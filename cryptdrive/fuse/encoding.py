@@ -79,7 +79,8 @@ def statistics(figures: FileSystemStatistics) -> pyfuse3.StatvfsData:
     shown = pyfuse3.StatvfsData()
     shown.f_bsize = shown.f_frsize = STATFS_BLOCK_BYTES
     shown.f_blocks = figures.total_bytes // STATFS_BLOCK_BYTES
-    shown.f_bfree = shown.f_bavail = figures.free_bytes // STATFS_BLOCK_BYTES
+    shown.f_bfree = figures.free_bytes // STATFS_BLOCK_BYTES
+    shown.f_bavail = figures.available_bytes // STATFS_BLOCK_BYTES
     shown.f_files = figures.inodes + FREE_INODES
     shown.f_ffree = shown.f_favail = FREE_INODES
     shown.f_namemax = figures.name_length_max

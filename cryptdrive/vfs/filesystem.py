@@ -173,9 +173,14 @@ class FileSystem:
         if self._disk is not None:
             disk = os.statvfs(self._disk)
             return FileSystemStatistics(
-                disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize, used, usage.inodes
+                disk.f_blocks * disk.f_frsize,
+                disk.f_bfree * disk.f_frsize,
+                disk.f_bavail * disk.f_frsize,
+                used,
+                usage.inodes,
             )
-        return FileSystemStatistics(VIRTUAL_BYTES, max(VIRTUAL_BYTES - used, 0), used, usage.inodes)
+        free = max(VIRTUAL_BYTES - used, 0)
+        return FileSystemStatistics(VIRTUAL_BYTES, free, free, used, usage.inodes)
 
     # --- open files ------------------------------------------------------------------------
 

@@ -86,6 +86,8 @@ class FileSystemStatistics:
 
     total_bytes: int
     free_bytes: int
+    available_bytes: int
+    """Free for this user: a disk keeps some for root."""
     used_bytes: int
     inodes: int
     name_length_max: int = 255

@@ -143,7 +143,9 @@ class PosixModel(NamespaceCalls):
     @call
     def statfs(self) -> FileSystemStatistics:
         used = sum(node.content.allocated for node in self._nodes.values())
-        return FileSystemStatistics(TOTAL_BYTES, TOTAL_BYTES - used, used, len(self._nodes))
+        return FileSystemStatistics(
+            TOTAL_BYTES, TOTAL_BYTES - used, TOTAL_BYTES - used, used, len(self._nodes)
+        )
 
     def sync(self) -> None:
         """Everything is as durable as it gets."""

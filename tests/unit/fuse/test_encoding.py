@@ -91,8 +91,8 @@ def test_changes() -> None:
 
 
 def test_statistics() -> None:
-    shown = statistics(FileSystemStatistics(1 << 50, 1 << 49, 1 << 49, 12, 255))
+    shown = statistics(FileSystemStatistics(1 << 50, 1 << 49, 1 << 48, 1 << 49, 12, 255))
     assert shown.f_blocks * shown.f_frsize == 1 << 50
-    assert shown.f_bfree == shown.f_bavail == (1 << 49) // 4096
+    assert (shown.f_bfree, shown.f_bavail) == ((1 << 49) // 4096, (1 << 48) // 4096)
     assert shown.f_files - shown.f_ffree == 12
     assert shown.f_namemax == 255
