@@ -63,7 +63,9 @@ def message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError):
-        place = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        # Of a rename the second name is the one that a person knows.
+        name = error.filename2 if error.filename2 is not None else error.filename
+        place = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes) else ""
         return f"{place}{error.strerror or type(error).__name__}"
     if not isinstance(error, errors.CryptdriveError):
         # Its own words may hold what nobody should read here: they are for the log at -vv.

@@ -190,7 +190,7 @@ class LocalFiles:
         elif recursive:
             self._fs.remove_tree(parent.inode, name, self._caller)
         else:
-            raise IsADirectory("is a directory")
+            raise IsADirectory("is a directory: it is removed only with all that is in it (recursive)")
 
     def rename(self, path: bytes, new_path: bytes, *, replace: bool) -> None:
         parent, name = self._place(path)
