@@ -48,6 +48,8 @@ def check_fuse(options: MountOptions) -> None:
         raise MountpointError(f"{FUSE_DEVICE} is missing: load the kernel module (modprobe fuse)")
     if os.geteuid() == 0:
         return
+    if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
+        raise MountpointError(f"this user may not open {FUSE_DEVICE} (root: chmod 666 {FUSE_DEVICE})")
     if shutil.which("fusermount3") is None:
         raise MountpointError("fusermount3 is missing (Debian and Fedora: the package fuse3)")
     if options.allow_other and not _users_may_allow_others():

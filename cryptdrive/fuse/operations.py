@@ -178,7 +178,8 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        return statistics(await self._answer(self._fs.statfs))
+        # Asks the disk that the store is on, which may be a network's.
+        return statistics(await self._wait_for(self._fs.statfs))
 
     # --- files -----------------------------------------------------------------------
 

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from cryptdrive.fuse.mountpoint import (
     mounted_at as mount_there,
 )
 from tests.e2e.conftest import FILE_SYSTEM
-from tests.e2e.fuse_support import Mounted, clean_up, mounted_at, run, start
+from tests.e2e.fuse_support import PROJECT, Mounted, clean_up, mounted_at, run, start
 
 SLEEPER = "import sys; print('ready', flush=True); sys.stdin.read()"
 
@@ -119,28 +121,67 @@ def test_a_mountpoint_that_holds_files(begin: Begin, tmp_path: Path) -> None:
     assert os.listdir(mounted.path) == ["file"]
 
 
-def test_what_libfuse_says_is_passed_on(tmp_path: Path) -> None:
-    """Without the right to mount: the reason, not only that it failed."""
-    code = (
-        "import ctypes, os, sys\n"
-        "from cryptdrive.errors import MountpointError\n"
-        "from cryptdrive.fuse.mount import MountOptions, serve\n"
-        "from tests.model.clock import ManualClock\n"
-        "from tests.model.posix import PosixModel\n"
-        "import cryptdrive.fuse.session\n"
-        "os.chdir('/')\n"
-        "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)\n"
-        "try: serve(PosixModel(ManualClock()), sys.argv[1], MountOptions(), lambda: None)\n"
-        "except MountpointError as error: print(error)\n"
-    )
-    place = Path("/tmp") / f"cryptdrive-test-{os.getpid()}"
-    place.mkdir(mode=0o755)
+# --- without root ------------------------------------------------------------------------
+
+AS_USER = """
+import os, sys, threading
+import cryptdrive.fuse.session, concurrent.futures.thread
+from cryptdrive.errors import MountpointError
+from cryptdrive.fuse.mount import MountOptions, serve, stop, with_option_text
+from tests.model.clock import ManualClock
+from tests.model.posix import PosixModel
+
+place, options = sys.argv[1], with_option_text(MountOptions(), sys.argv[2])
+os.chdir("/")
+os.setgroups([])
+os.setresgid(*[65534] * 3)
+os.setresuid(*[65534] * 3)
+
+def use():
+    open(place + "/file", "w").write("content")
+    print(os.listdir(place), os.stat(place + "/file").st_uid)
+    stop()
+
+try:
+    serve(PosixModel(ManualClock(), uid=65534, gid=65534), place, options, threading.Thread(target=use).start)
+    print("mounted" if os.path.ismount(place) else "unmounted")
+except MountpointError as error:
+    print(error)
+"""
+
+
+def as_user(tmp_path: Path, owner: int, options: str = "") -> str:
+    """What a program of an ordinary user says, with a /dev/fuse as distributions have it."""
+    device = tmp_path / "fuse"
+    os.mknod(device, stat.S_IFCHR, os.makedev(10, 229))
+    device.chmod(0o666)
+    place = Path(tempfile.mkdtemp(prefix="cryptdrive-test-", dir="/tmp"))  # its parents are everybody's
+    place.chmod(0o755)
+    os.chown(place, owner, owner)
+    script = 'mount --bind "$1" /dev/fuse && shift && exec "$@"'
+    program = (sys.executable, "-c", AS_USER, place, options)
     try:
-        answer = run(sys.executable, "-c", code, place, cwd=Path(__file__).parents[2])
+        return run("unshare", "-m", "sh", "-c", script, "sh", device, *program, cwd=PROJECT)
     finally:
         place.rmdir()
-    assert f"{place} could not be mounted: " in answer
-    assert "fuse" in answer.split("could not be mounted: ")[1]
+
+
+def test_an_ordinary_user_mounts(tmp_path: Path) -> None:
+    assert as_user(tmp_path, owner=65534) == "['file'] 65534\nunmounted\n"
+
+
+def test_what_libfuse_says_is_passed_on(tmp_path: Path) -> None:
+    """The reason, not only that it failed."""
+    answer = as_user(tmp_path, owner=0)
+    assert "could not be mounted: fusermount3: user has no write access to mountpoint" in answer
+
+
+def test_allow_other_by_an_ordinary_user(tmp_path: Path) -> None:
+    configuration = Path("/etc/fuse.conf")
+    if configuration.exists() and re.search("^user_allow_other", configuration.read_text(), re.MULTILINE):
+        assert "unmounted" in as_user(tmp_path, owner=65534, options="allow_other")
+    else:
+        assert "'user_allow_other' in /etc/fuse.conf" in as_user(tmp_path, 65534, "allow_other")
 
 
 # --- ending well -------------------------------------------------------------------------

@@ -29,13 +29,28 @@ def test_without_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         check_fuse(MountOptions())
 
 
-def test_without_fusermount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not root, with a device that everybody may open, as distributions have it."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(mount, "FUSE_DEVICE", "/dev/null")
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_a_device_that_only_root_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(MountpointError, match="this user may not open /dev/null"):
+        check_fuse(MountOptions())
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_without_fusermount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MountpointError, match="fusermount3 is missing"):
         check_fuse(MountOptions())
 
 
+@pytest.mark.usefixtures("ordinary_user")
 @pytest.mark.parametrize(
     ("text", "allowed"),
     [
@@ -53,7 +68,6 @@ def test_allow_other_for_users(
     if text is not None:
         configuration.write_text(text)
     monkeypatch.setattr(mount, "FUSE_CONFIGURATION", str(configuration))
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     check_fuse(MountOptions())
     if allowed:
         check_fuse(MountOptions(allow_other=True))
