@@ -85,8 +85,10 @@ def name_to_text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def text_to_name(text: str) -> bytes:
+def text_to_name(text: object) -> bytes:
     """Raises ValueError for what no name becomes."""
+    if not isinstance(text, str):
+        raise ValueError("a name is a text")
     return text.encode("utf-8", "surrogateescape")
 
 
