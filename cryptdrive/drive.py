@@ -103,7 +103,7 @@ class Drive:
 
     def status(self) -> DriveStatus:
         core, head = self.fs.core, self._commits.head
-        error = self._housekeeper.last_error
+        error = self.fs.last_error
         return DriveStatus(
             store=self.store.url,
             vault_id=self.vault_id.hex(),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from cryptdrive.errors import CryptdriveError
 from cryptdrive.local.nodes import NodeStore, WaitingNodeSource
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.local.packing import PackAppender
@@ -66,6 +67,8 @@ class Publisher:
     ) -> None:
         self.seal_lock = threading.Lock()
         self.publications = 0
+        self.last_error: CryptdriveError | None = None
+        """Why the last publication failed; None after one that did not."""
         self.published_through = 0
         """The transactions up to this sequence are on the store."""
         self._map = working_map
@@ -100,7 +103,12 @@ class Publisher:
         before_waiting()
         with self._lock:
             while self.published_through < wanted or self._pending():
-                self._publish_once()
+                try:
+                    self._publish_once()
+                except CryptdriveError as error:
+                    self.last_error = error
+                    raise
+                self.last_error = None
                 if self.published_through >= wanted:
                     return
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cryptdrive.errors import CryptdriveError
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.publisher import Publisher
 from cryptdrive.objects.reader import BlobReader
@@ -272,6 +273,11 @@ class FileSystem:
     def sync(self) -> None:
         """Everything that was done before is on the store when it returns."""
         self._publisher.publish()
+
+    @property
+    def last_error(self) -> CryptdriveError | None:
+        """Why changes could not be saved the last time, in the background or by fsync; None if they were."""
+        return self._publisher.last_error
 
     def purge_some(self) -> bool:
         """Remove some of what nothing names any more; True if there is more to do."""

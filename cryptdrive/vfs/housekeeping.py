@@ -28,8 +28,7 @@ class Housekeeper:
         self._retry_at = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.last_error: CryptdriveError | None = None
-        """Why the last publication failed; None after one that did not."""
+        self._reported = ""
 
     def step(self) -> None:
         """Do what is due now. Never raises; a failure is kept and tried again later."""
@@ -38,19 +37,20 @@ class Housekeeper:
                 pass
             self._files.purge_some()
             if self._publication_is_due():
+                self._retry_at = self._clock.monotonic() + _RETRY_S
                 self._files.sync()
-                self.last_error = None
+                self._reported = ""
         except CryptdriveError as error:
-            if self.last_error is None or str(self.last_error) != str(error):
+            if self._reported != str(error):
                 _log.warning("changes could not be saved to the store yet: %s", error)
-            self.last_error = error
-            self._retry_at = self._clock.monotonic() + _RETRY_S
+            self._reported = str(error)
 
     def _publication_is_due(self) -> bool:
         core = self._files.core
         now = self._clock.monotonic()
         first = core.first_change
-        if self.last_error is not None:
+        if self._files.last_error is not None:
+            # Whoever met it, an fsync say: what was frozen then waits, whether more is changed or not.
             return now >= self._retry_at
         if first is None:
             return False

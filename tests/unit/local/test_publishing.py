@@ -10,7 +10,9 @@ from cryptdrive.store.faults import Fault, FaultyStore, scripted, seeded
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import ROOT_INODE
 from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.housekeeping import Housekeeper
 from cryptdrive.vfs.values import Caller, SetAttr
+from tests.model.clock import ManualClock
 from tests.support.vault import SmallVault
 
 CALLER = Caller()
@@ -161,3 +163,59 @@ def test_a_failure_while_sealing_early_loses_nothing(monkeypatch: pytest.MonkeyP
     for name in (b"a", b"b", b"c"):
         assert read_file(again, name) == name * 2000
     assert fs.core.unsealed_bytes == 0
+
+
+def test_what_an_fsync_could_not_save_is_tried_again_by_itself() -> None:
+    clock = ManualClock()
+    store = FaultyStore(MemoryStore(), scripted([]))
+    vault = SmallVault(store, clock)
+    fs = vault.open()
+    keeper = Housekeeper(fs, clock, vault.settings)
+    fs.sync()
+    write_file(fs, b"file", b"x" * 3000)
+    store.plan = scripted([Fault.BEFORE] * 4, operation="put")
+    with pytest.raises(Unavailable):
+        fs.sync()
+    assert isinstance(fs.last_error, Unavailable)
+    store.plan = scripted([])
+    clock.advance(6000000000)
+    keeper.step()
+    assert fs.last_error is None
+    assert read_file(vault.open(read_only=True), b"file") == b"x" * 3000
+
+
+def test_publications_come_after_quiet_or_an_interval() -> None:
+    clock = ManualClock()
+    vault = SmallVault(MemoryStore(), clock)
+    fs = vault.open()
+    keeper = Housekeeper(fs, clock, vault.settings)
+    fs.sync()
+
+    def published() -> int:
+        return len(vault.commits.roots)
+
+    before = published()
+    write_file(fs, b"file", b"x")
+    clock.advance(4000000000)
+    keeper.step()
+    assert published() == before
+    clock.advance(1500000000)
+    keeper.step()
+    assert published() == before + 1
+    # Work without a pause: once in 30 seconds, then in 60.
+    times = []
+    for second in range(100):
+        write_file(fs, b"file", b"%d" % second)
+        clock.advance(1000000000)
+        count = published()
+        keeper.step()
+        if published() > count:
+            times.append(second + 1)
+    assert [round(each, -1) for each in times] == [30, 90]
+    clock.advance(60000000000)
+    keeper.step()
+    keeper.step()
+    quiet = published()
+    clock.advance(60000000000)
+    keeper.step()
+    assert published() == quiet
