@@ -1,6 +1,6 @@
 """The program under test: mounts one file system and obeys lines of JSON on its standard input.
 
-    python -m tests.e2e.fuse_server model|drive MOUNTPOINT FOLDER [OPTION_TEXT]
+    python -m tests.e2e.fuse_server drive|model|trouble MOUNTPOINT FOLDER [OPTION_TEXT]
 
 ``{"call": NAME, "arguments": [...]}`` makes a change as another front end would make it, and is
 answered on standard output; bytes are written as text in both directions. The end of standard input
@@ -12,6 +12,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,13 @@ from cryptdrive.clock import SystemClock
 from cryptdrive.config import DriveSettings, LocalFolders
 from cryptdrive.crypto.passwords import Argon2Costs
 from cryptdrive.drive import create_drive, open_drive
-from cryptdrive.errors import CryptdriveError
+from cryptdrive.errors import CryptdriveError, Integrity, StoreTimeout
 from cryptdrive.fuse.mount import MountOptions, serve, stop, with_option_text
 from cryptdrive.store.opening import open_store
+from cryptdrive.types import HandleId
 from cryptdrive.vault.unlocking import Credentials
 from cryptdrive.vfs.values import Caller, RenameFlags, SetAttr
+from cryptdrive.waiting import before_waiting
 from tests.model.posix import PosixModel
 
 PASSWORD = "correct horse battery staple"
@@ -133,7 +136,37 @@ def opened_model(_folder: Path, read_only: bool) -> Iterator[Any]:
     yield PosixModel(SystemClock(), read_only=read_only)
 
 
-OPENERS: dict[str, Callable[[Path, bool], Any]] = {"drive": opened_drive, "model": opened_model}
+NAME = "the-name-of-a-file"
+"""What an error may hold and no log."""
+
+
+class TroubledModel(PosixModel):
+    """Files whose content is their own kind of trouble when they are read."""
+
+    def read(self, handle: HandleId, offset: int, size: int) -> bytes:
+        content = super().read(handle, offset, size)
+        if content == b"slow":
+            before_waiting()
+            time.sleep(2)
+        elif content == b"unexpected":
+            raise KeyError(NAME)
+        elif content == b"damaged":
+            raise Integrity(NAME)
+        elif content == b"late":
+            raise StoreTimeout
+        return content
+
+
+@contextmanager
+def opened_trouble(_folder: Path, read_only: bool) -> Iterator[Any]:
+    yield TroubledModel(SystemClock(), read_only=read_only)
+
+
+OPENERS: dict[str, Callable[[Path, bool], Any]] = {
+    "drive": opened_drive,
+    "model": opened_model,
+    "trouble": opened_trouble,
+}
 
 
 def obey(elsewhere: Elsewhere) -> None:

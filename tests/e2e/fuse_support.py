@@ -1,6 +1,9 @@
 """Mounts in a subprocess for the tests of the FUSE front end, and takes the mount away in any case."""
 
+import hashlib
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,3 +97,20 @@ def run(*command: object, cwd: Path | None = None, ok: bool = True, seconds_max:
     if ok:
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
+
+
+def described(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Names, types, modes, owners, links, sizes, times and contents of everything in ``folder``."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = ""
+        if stat.S_ISREG(status.st_mode):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif stat.S_ISLNK(status.st_mode):
+            content = os.readlink(path)
+        size = 0 if path.is_dir() else status.st_size
+        owner = (status.st_uid, status.st_gid, status.st_nlink)
+        times = status.st_mtime_ns
+        found[str(path.relative_to(folder))] = (oct(status.st_mode), *owner, size, times, content)
+    return found

@@ -3,32 +3,14 @@
 import hashlib
 import os
 import sqlite3
-import stat
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.fuse_support import PROJECT, run
+from tests.e2e.fuse_support import PROJECT, described, run
 
 GIT = ("git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
-
-
-def described(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Names, types, modes, owners, links, sizes, times and contents of everything in ``folder``."""
-    found: dict[str, tuple[object, ...]] = {}
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        content = ""
-        if stat.S_ISREG(status.st_mode):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif stat.S_ISLNK(status.st_mode):
-            content = os.readlink(path)
-        size = 0 if path.is_dir() else status.st_size
-        owner = (status.st_uid, status.st_gid, status.st_nlink)
-        times = status.st_mtime_ns
-        found[str(path.relative_to(folder))] = (oct(status.st_mode), *owner, size, times, content)
-    return found
 
 
 @pytest.fixture(scope="module")
