@@ -1,6 +1,5 @@
 """What a client sees of an error: the status, and not a word more than it may know."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,9 +8,7 @@ from wsgidav.mw.base_mw import BaseMiddleware
 from wsgidav.util import SubAppStartResponse
 
 from cryptdrive.errors import CryptdriveError
-from cryptdrive.webdav.errors import to_dav_error
-
-_log = logging.getLogger(__name__)
+from cryptdrive.webdav.errors import log_unexpected, to_dav_error
 
 
 class ErrorAnswers(BaseMiddleware):  # type: ignore[misc]
@@ -34,11 +31,10 @@ class ErrorAnswers(BaseMiddleware):  # type: ignore[misc]
         except CryptdriveError as error:
             failure = to_dav_error(error)
         except Exception:
-            if not started:
-                _log.exception("a request failed unexpectedly")
-                failure = DAVError(HTTP_INTERNAL_ERROR)
-            else:
+            if started:
                 raise
+            log_unexpected("a request failed unexpectedly")
+            failure = DAVError(HTTP_INTERNAL_ERROR)
         else:
             return
         if started:

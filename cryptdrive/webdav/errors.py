@@ -1,6 +1,8 @@
 """Typed errors → HTTP statuses, once."""
 
 import logging
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,6 +64,17 @@ def to_dav_error(error: errors.CryptdriveError) -> DAVError:
             return DAVError(status, add_headers=headers)
     _log.error("a request failed: %s", error)
     return DAVError(HTTP_INTERNAL_ERROR)
+
+
+def log_unexpected(what: str) -> None:
+    """Of the exception that is being handled: its kind and where it came from.
+
+    Its message may name files, which the log does only for those who look for errors in cryptdrive.
+    """
+    kind, _, trace = sys.exc_info()
+    name = kind.__name__ if kind is not None else "nothing"
+    _log.error("%s: %s\n%s", what, name, "".join(traceback.format_tb(trace)))
+    _log.debug("%s", what, exc_info=True)
 
 
 @contextmanager

@@ -25,7 +25,8 @@ def quoted(path: str) -> str:
     return quote(to_bytes(path), safe=_SAFE)
 
 
-def unquoted(url_path: str) -> str:
+def unquoted(url_path: str | bytes) -> str:
+    """``str``: what is not ASCII in it stands for its UTF-8."""
     return to_text(unquote_to_bytes(url_path))
 
 

@@ -1,16 +1,16 @@
-"""The methods that change files, done by the file system in one step each.
+"""One request: what is checked before, and what each method does with the drive.
 
-wsgidav's own PUT writes into the live file, and its COPY and MOVE work file by file.
+wsgidav's own PUT writes into the live file, its COPY and MOVE work file by file, its PROPFIND holds
+the whole answer in memory, and its conditions know only of the request's own URL.
 """
 
-import stat
+import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from wsgidav import util
 from wsgidav.dav_error import (
-    HTTP_BAD_GATEWAY,
     HTTP_BAD_REQUEST,
     HTTP_CONFLICT,
     HTTP_CREATED,
@@ -24,36 +24,52 @@ from wsgidav.dav_error import (
     DAVError,
 )
 from wsgidav.mw.base_mw import BaseMiddleware
-from wsgidav.request_resolver import RequestResolver
 from wsgidav.request_server import RequestServer
 
-from cryptdrive.vfs.values import RenameFlags, SetAttr, XattrFlags
-from cryptdrive.webdav.errors import translated
-from cryptdrive.webdav.names import to_bytes, unquoted
+from cryptdrive.errors import CryptdriveError
+from cryptdrive.webdav import conditions, downloads, page, propfind, transfers, uploads
+from cryptdrive.webdav.credential import USER
+from cryptdrive.webdav.errors import HTTP_TOO_LARGE, translated
+from cryptdrive.webdav.properties import WINDOWS
 from cryptdrive.webdav.provider import DriveProvider
 from cryptdrive.webdav.resources import DriveResource, FolderResource
 
-BLOCK_BYTES = 1 << 20
-_NANOSECONDS = 1_000_000_000
+XML_BYTES_MAX = 1 << 20
+_WITH_XML = ("PROPFIND", "PROPPATCH", "LOCK")
+_WITHOUT_BODY = ("GET", "HEAD", "DELETE", "MKCOL", "UNLOCK", "OPTIONS")
+_CHANGING = ("PUT", "DELETE", "MKCOL", "COPY", "MOVE", "LOCK", "PROPPATCH")
+_ON_ANYTHING = ("OPTIONS", "HEAD", "GET", "PROPFIND")
 
 
-class DriveResolver(RequestResolver):  # type: ignore[misc]
-    """Lets :class:`DriveRequests` answer instead of wsgidav's own request server."""
-
-    def __init__(self, wsgidav_app: Any, next_app: Any, config: dict[str, Any]) -> None:
-        BaseMiddleware.__init__(self, wsgidav_app, next_app, config)
+class DriveResolver(BaseMiddleware):  # type: ignore[misc]
+    """The end of wsgidav's stack: lets :class:`DriveRequests` answer."""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-        if environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] == "*":
-            yield from super().__call__(environ, start_response)
-            return
         yield from DriveRequests(environ["wsgidav.provider"])(environ, start_response)
 
 
 class DriveRequests(RequestServer):  # type: ignore[misc]
-    """One request."""
+    """Answers one request."""
 
     _davProvider: DriveProvider
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        # There is one user, whatever domain Windows puts before the name.
+        environ["wsgidav.auth.user_name"] = USER
+        method = environ["REQUEST_METHOD"]
+        if method in _CHANGING and self._davProvider.read_only:
+            raise DAVError(HTTP_FORBIDDEN, "The drive is mounted read-only.")
+        if method in _WITH_XML:
+            _hold_body(environ)
+        elif method in _WITHOUT_BODY and util.get_content_length(environ) != 0:
+            raise DAVError(HTTP_MEDIATYPE_NOT_SUPPORTED, "This method has no body.")
+        lists = conditions.parse_if(environ["HTTP_IF"]) if "HTTP_IF" in environ else []
+        environ["cryptdrive.if"] = lists
+        environ["wsgidav.conditions.if"] = {}
+        environ["wsgidav.ifLockTokenList"] = conditions.tokens(lists)
+        yield from super().__call__(environ, start_response)
+
+    # --- what every method needs ---------------------------------------------------------------
 
     def _find(self, path: str, environ: dict[str, Any]) -> DriveResource | None:
         return self._davProvider.get_resource_inst(path, environ)
@@ -64,234 +80,237 @@ class DriveRequests(RequestServer):  # type: ignore[misc]
             raise DAVError(HTTP_NOT_FOUND, "There is no such resource.")
         return resource
 
-    def _refuse_read_only(self) -> None:
-        if self._davProvider.read_only:
-            self._fail(HTTP_FORBIDDEN, context_info="The drive is mounted read-only.")
+    def _folder_above(self, path: str, environ: dict[str, Any]) -> FolderResource:
+        folder = self._find(util.get_uri_parent(path.rstrip("/")) or "/", environ)
+        if not isinstance(folder, FolderResource):
+            raise DAVError(HTTP_CONFLICT, "The folder above is missing.")
+        return folder
 
-    def _check_missing(self, environ: dict[str, Any]) -> None:
-        """If-Match is false for what is not there (RFC 9110 §13.1.1)."""
-        if "HTTP_IF_MATCH" in environ:
-            self._fail(HTTP_PRECONDITION_FAILED, context_info="There is no such resource.")
+    def _evaluate_if_headers(self, resource: DriveResource | None, environ: dict[str, Any]) -> None:
+        """Raises DAVError: 412, or 304."""
+        conditions.check_http(resource, environ)
+        conditions.check_if(environ["cryptdrive.if"], self._davProvider, resource, environ)
 
-    # --- PUT -----------------------------------------------------------------------------------
+    def _check_unlocked(self, path: str, environ: dict[str, Any], depth: str = "0") -> None:
+        """Raises DAVError (423) where a lock covers ``path`` of which the request has no token.
+
+        With ``depth`` infinity also for locks deeper down. Locks are asked for by path, for one can
+        stay when its file was removed by another way.
+        """
+        self._davProvider.lock_manager.check_write_permission(
+            url=self._davProvider.lock_url(path),
+            depth=depth,
+            token_list=environ["wsgidav.ifLockTokenList"],
+            principal=USER,
+        )
+
+    @contextmanager
+    def _written(self, path: str, environ: dict[str, Any]) -> Iterator[None]:
+        """Nobody else can lock ``path`` meanwhile. Raises DAVError (423)."""
+        with self._davProvider.lock_manager.write_transaction(
+            url=self._davProvider.lock_url(path),
+            token_list=environ["wsgidav.ifLockTokenList"],
+            principal=USER,
+        ):
+            yield
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def do_GET(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        resource = self._existing(environ["PATH_INFO"], environ)
+        self._evaluate_if_headers(resource, environ)
+        if isinstance(resource, FolderResource):
+            return page.send(resource, environ, start_response)
+        return downloads.send(resource, environ, start_response)
+
+    do_HEAD = do_GET
+
+    def do_PROPFIND(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        resource = self._existing(environ["PATH_INFO"], environ)
+        depth = environ.get("HTTP_DEPTH", "infinity")
+        if depth not in ("0", "1", "1,noroot", "infinity"):
+            raise DAVError(HTTP_BAD_REQUEST, "There is no such depth.")
+        self._evaluate_if_headers(resource, environ)
+        return propfind.answer(resource, depth, propfind.parse(environ), start_response)
+
+    def do_OPTIONS(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path, writable = environ["PATH_INFO"], not self._davProvider.read_only
+        resource = self._find(path, environ)
+        allowed = list(_ON_ANYTHING)
+        if resource is None:
+            self._folder_above(path, environ)
+            allowed = ["OPTIONS", *(("PUT", "MKCOL", "LOCK") if writable else ())]
+        elif writable:
+            allowed += ["DELETE", "COPY", "MOVE", "PROPPATCH", "LOCK", "UNLOCK"]
+            if not resource.is_collection:
+                allowed.append("PUT")
+        headers = [
+            # Without class 2 Finder mounts read-only, which is right then.
+            ("DAV", "1,2" if writable else "1"),
+            ("MS-Author-Via", "DAV"),
+            ("Allow", ", ".join(allowed)),
+            ("Accept-Ranges", "bytes"),
+            ("Content-Length", "0"),
+        ]
+        start_response("200 OK", headers)
+        return [b""]
+
+    # --- writing -------------------------------------------------------------------------------
 
     def do_PUT(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Receive a body aside, then let it appear under its name in one moment."""
-        self._refuse_read_only()
         path = environ["PATH_INFO"]
         if "HTTP_CONTENT_ENCODING" in environ:
-            self._fail(HTTP_NOT_IMPLEMENTED, context_info="Content-Encoding is not supported.")
+            raise DAVError(HTTP_NOT_IMPLEMENTED, "Content-Encoding is not supported.")
         if "HTTP_CONTENT_RANGE" in environ:
-            self._fail(HTTP_BAD_REQUEST, context_info="Content-Range is not allowed on PUT requests.")
+            raise DAVError(HTTP_BAD_REQUEST, "Content-Range does not go with PUT.")
+        if path.endswith("/"):
+            raise DAVError(HTTP_METHOD_NOT_ALLOWED, "A folder cannot be PUT.")
         resource = self._find(path, environ)
-        parent = self._find(util.get_uri_parent(path), environ)
-        if path.endswith("/") or (resource is not None and resource.is_collection):
-            self._fail(HTTP_METHOD_NOT_ALLOWED, context_info="A folder cannot be PUT.")
-        if not isinstance(parent, FolderResource):
-            self._fail(HTTP_CONFLICT, context_info="The folder above is missing.")
-        if resource is None:
-            self._check_missing(environ)
+        self._folder_above(path, environ)
+        uploads.place_to_write(self._davProvider, path)
         self._evaluate_if_headers(resource, environ)
-        self._check_write_permission(resource if resource is not None else parent, "0", environ)
-        mtime_ns = _mtime(environ)
-        with self._write_transaction(resource if resource is not None else parent, environ):
-            etag = self._receive(path, environ, mtime_ns)
-        status = HTTP_CREATED if resource is None else HTTP_NO_CONTENT
-        headers = [("ETag", etag)]
-        if mtime_ns is not None:
+        if resource is None:
+            self._check_unlocked(util.get_uri_parent(path), environ)
+        with self._written(path, environ):
+            etag = uploads.receive(
+                self._davProvider,
+                path,
+                environ,
+                lambda: self._evaluate_if_headers(self._find(path, environ), environ),
+            )
+        headers = [("ETag", f'"{etag}"')]
+        if "HTTP_X_OC_MTIME" in environ:
             headers.append(("X-OC-MTime", "accepted"))
-        response: Iterable[bytes] = util.send_status_response(
-            environ, start_response, status, add_headers=headers
-        )
-        return response
-
-    def _receive(self, path: str, environ: dict[str, Any], mtime_ns: int | None) -> str:
-        """Take the body in; returns the new file's ETag. A body that breaks off changes nothing."""
-        provider = self._davProvider
-        fs, caller = provider.fs, provider.caller
-        with translated():
-            parent, name, _ = provider.place(path)
-            handle = fs.stage(provider.file_mode, caller)
-            try:
-                length = 0
-                for data in self._body(environ):
-                    length += fs.write(handle, length, data)
-                _check_length(environ, length)
-                # Somebody may have changed the file while the body was on its way.
-                self._evaluate_if_headers(self._find(path, environ), environ)
-                attr = fs.publish(handle, parent, name, True, caller)
-            except BaseException:
-                fs.close(handle)
-                raise
-            if mtime_ns is not None:
-                attr = fs.setattr(attr.inode, SetAttr(mtime_ns=mtime_ns), caller)
-        return f'"{attr.inode:x}-{attr.change:x}"'
-
-    def _body(self, environ: dict[str, Any]) -> Iterator[bytes]:
-        stream = environ["wsgi.input"]
-        while True:
-            try:
-                data = stream.read(BLOCK_BYTES)
-            except (OSError, ValueError) as error:
-                raise DAVError(HTTP_BAD_REQUEST, "The body broke off.", src_exception=error) from None
-            environ["wsgidav.some_input_read"] = 1
-            if not data:
-                break
-            yield data
-        environ["wsgidav.all_input_read"] = 1
-
-    # --- DELETE --------------------------------------------------------------------------------
+        return _status(start_response, HTTP_CREATED if resource is None else HTTP_NO_CONTENT, headers)
 
     def do_DELETE(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Remove a file, or a folder with all that is in it, in one moment."""
-        self._refuse_read_only()
         path = environ["PATH_INFO"]
-        if util.get_content_length(environ) != 0:
-            self._fail(HTTP_MEDIATYPE_NOT_SUPPORTED, context_info="DELETE has no body.")
         resource = self._existing(path, environ)
-        if path.strip("/") == "":
-            self._fail(HTTP_FORBIDDEN, context_info="The root cannot be deleted.")
-        allowed = ("infinity",) if resource.is_collection else ("0", "infinity")
-        if environ.setdefault("HTTP_DEPTH", "infinity") not in allowed:
-            self._fail(HTTP_BAD_REQUEST, context_info="DELETE works on whole folders only.")
+        if not path.strip("/"):
+            raise DAVError(HTTP_FORBIDDEN, "The root cannot be deleted.")
+        if resource.is_collection and environ.get("HTTP_DEPTH", "infinity") != "infinity":
+            raise DAVError(HTTP_BAD_REQUEST, "Folders are deleted as a whole.")
         self._evaluate_if_headers(resource, environ)
-        self._check_write_permission(resource, "infinity", environ)
-        self._check_write_permission(self._find(util.get_uri_parent(path), environ), "0", environ)
+        self._check_unlocked(path, environ, "infinity")
+        self._check_unlocked(util.get_uri_parent(path.rstrip("/")), environ)
         with translated():
-            parent, name, _ = self._davProvider.place(path)
-            self._davProvider.fs.remove_tree(parent, name, self._davProvider.caller)
+            place = self._davProvider.place(path)
+            self._davProvider.fs.remove_tree(place.parent, place.name, self._davProvider.caller)
         resource.remove_all_locks(recursive=True)
-        response: Iterable[bytes] = util.send_status_response(environ, start_response, HTTP_NO_CONTENT)
-        return response
+        return _status(start_response, HTTP_NO_CONTENT)
 
     def do_MKCOL(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        self._refuse_read_only()
+        self._evaluate_if_headers(self._find(environ["PATH_INFO"], environ), environ)
+        self._check_unlocked(environ["PATH_INFO"], environ)
         response: Iterable[bytes] = super().do_MKCOL(environ, start_response)
         return response
 
     def do_LOCK(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        self._refuse_read_only()
-        response: Iterable[bytes] = super().do_LOCK(environ, start_response)
+        """On what is not there it makes an empty file."""
+        path = environ["PATH_INFO"]
+        if self._find(path, environ) is None:
+            self._folder_above(path, environ)
+            self._check_unlocked(util.get_uri_parent(path.rstrip("/")), environ)
+            self._check_unlocked(path, environ)
+        try:
+            response: Iterable[bytes] = super().do_LOCK(environ, start_response)
+        except DAVError:
+            self._take_back(environ)
+            raise
+        return response
+
+    def _take_back(self, environ: dict[str, Any]) -> None:
+        """Remove the file that a LOCK made before it failed."""
+        made = environ.get("cryptdrive.created")
+        if made is not None:
+            parent, name = made
+            try:
+                self._davProvider.fs.unlink(parent, name, self._davProvider.caller)
+            except CryptdriveError:
+                return
+
+    def do_PROPPATCH(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"]
+        if _is_windows_only(util.parse_xml_body(environ)):
+            # Office sets them on a file that it has locked, without its token.
+            held = self._davProvider.lock_manager.tokens_of(self._davProvider.lock_url(environ["PATH_INFO"]))
+            environ["wsgidav.ifLockTokenList"] += held
+        body.seek(0)
+        response: Iterable[bytes] = super().do_PROPPATCH(environ, start_response)
         return response
 
     # --- COPY and MOVE ---------------------------------------------------------------------------
 
     def _copy_or_move(self, environ: dict[str, Any], start_response: Any, is_move: bool) -> Iterable[bytes]:
-        self._refuse_read_only()
+        """What wsgidav's do_COPY and do_MOVE call."""
         path = environ["PATH_INFO"]
         source = self._existing(path, environ)
-        if path.strip("/") == "":
-            self._fail(HTTP_FORBIDDEN, context_info="The root cannot be copied or moved into itself.")
-        if util.get_content_length(environ) != 0:
-            # Old clients send a <propertybehavior>, which RFC 4918 dropped.
-            environ["wsgi.input"].read(util.get_content_length(environ))
-            environ["wsgidav.all_input_read"] = 1
-        depth = _depth(environ, source.is_collection, is_move)
+        if not path.strip("/"):
+            raise DAVError(HTTP_FORBIDDEN, "The root cannot be copied or moved.")
+        depth = transfers.depth(environ, folder=source.is_collection, moving=is_move)
         overwrite = environ.get("HTTP_OVERWRITE", "T")
         if overwrite not in ("T", "F"):
-            self._fail(HTTP_BAD_REQUEST, context_info="Overwrite is T or F.")
-        target_path = _destination(environ)
+            raise DAVError(HTTP_BAD_REQUEST, "Overwrite is T or F.")
+        target_path = transfers.destination(environ)
         target = self._find(target_path, environ)
-        target_parent = self._find(util.get_uri_parent(target_path.rstrip("/")), environ)
-        if not isinstance(target_parent, FolderResource):
-            self._fail(HTTP_CONFLICT, context_info="The folder above the destination is missing.")
+        self._folder_above(target_path, environ)
         self._evaluate_if_headers(source, environ)
-        self._evaluate_if_headers(target, environ)
+        self._check_transfer_unlocked(path, target_path, target, environ, is_move)
+        here, there = path.rstrip("/") + "/", target_path + "/"
+        if here.startswith(there) or there.startswith(here):
+            raise DAVError(HTTP_FORBIDDEN, "A resource cannot be copied or moved into itself.")
+        same = target is not None and target.get_ref_url() == source.get_ref_url()
+        if target is not None and overwrite == "F" and not same:
+            raise DAVError(HTTP_PRECONDITION_FAILED, "The destination is there already.")
         if is_move:
-            self._check_write_permission(source, "infinity", environ)
-            self._check_write_permission(self._find(util.get_uri_parent(path), environ), "0", environ)
-        if target is None:
-            self._check_write_permission(target_parent, "0", environ)
-        else:
-            self._check_write_permission(target, "infinity", environ)
-        if target is not None and target.attr.inode == source.attr.inode and path.rstrip("/") == target_path:
-            self._fail(HTTP_FORBIDDEN, context_info="Source and destination are the same.")
-        inside = (target_path + "/").startswith(path.rstrip("/") + "/")
-        outside = (path.rstrip("/") + "/").startswith(target_path + "/")
-        if inside or outside:
-            self._fail(HTTP_FORBIDDEN, context_info="A folder cannot be copied or moved into itself.")
-        if target is not None and overwrite == "F":
-            self._fail(HTTP_PRECONDITION_FAILED, context_info="The destination is there already.")
-        with translated():
-            if is_move:
-                self._move(path, target_path)
-            else:
-                self._copy(source, target_path, depth)
-        if is_move:
+            transfers.move(self._davProvider, path, target_path, replace=overwrite == "T")
             source.remove_all_locks(recursive=True)
-        status = HTTP_CREATED if target is None else HTTP_NO_CONTENT
-        response: Iterable[bytes] = util.send_status_response(environ, start_response, status)
-        return response
+        else:
+            deep = depth == "infinity"
+            transfers.copy(self._davProvider, source, target_path, deep=deep, replace=overwrite == "T")
+        return _status(start_response, HTTP_CREATED if target is None else HTTP_NO_CONTENT)
 
-    def _move(self, path: str, target_path: str) -> None:
-        """Rename; what cannot be replaced by a rename changes places with the source, and goes."""
-        provider = self._davProvider
-        fs, caller = provider.fs, provider.caller
-        parent, name, moved = provider.place(path)
-        new_parent, new_name, old = provider.place(target_path)
-        folder_involved = any(each is not None and stat.S_ISDIR(each.mode) for each in (moved, old))
-        if old is None or not folder_involved:
-            fs.rename(parent, name, new_parent, new_name, RenameFlags.NONE, caller)
-            return
-        fs.rename(parent, name, new_parent, new_name, RenameFlags.EXCHANGE, caller)
-        fs.remove_tree(parent, name, caller)
-
-    def _copy(self, source: DriveResource, target_path: str, depth: str) -> None:
-        provider = self._davProvider
-        fs, caller = provider.fs, provider.caller
-        parent, name, old = provider.place(target_path)
-        if not source.is_collection or depth == "infinity":
-            fs.clone(source.attr.inode, parent, name, True, caller)
-            return
-        # Depth 0: the folder with its properties, and nothing that is in it.
-        if old is not None:
-            fs.remove_tree(parent, name, caller)
-        made = fs.mkdir(parent, name, source.attr.mode & 0o7777, caller)
-        for attribute in fs.listxattr(source.attr.inode):
-            value = fs.getxattr(source.attr.inode, attribute)
-            fs.setxattr(made.inode, attribute, value, XattrFlags.NONE, caller)
+    def _check_transfer_unlocked(
+        self,
+        path: str,
+        target_path: str,
+        target: DriveResource | None,
+        environ: dict[str, Any],
+        is_move: bool,
+    ) -> None:
+        if is_move:
+            self._check_unlocked(path, environ, "infinity")
+            self._check_unlocked(util.get_uri_parent(path.rstrip("/")), environ)
+        self._check_unlocked(target_path, environ, "infinity")
+        if target is None:
+            self._check_unlocked(util.get_uri_parent(target_path), environ)
 
 
-def _depth(environ: dict[str, Any], is_collection: bool, is_move: bool) -> str:
-    depth: str = environ.get("HTTP_DEPTH", "infinity")
-    if depth not in ("0", "infinity") or (is_move and is_collection and depth == "0"):
-        raise DAVError(HTTP_BAD_REQUEST, "Depth does not fit.")
-    return depth
+def _status(start_response: Any, status: int, headers: Iterable[tuple[str, str]] = ()) -> Iterable[bytes]:
+    text = {HTTP_CREATED: "201 Created", HTTP_NO_CONTENT: "204 No Content"}[status]
+    start_response(text, [("Content-Length", "0"), *headers])
+    return [b""]
 
 
-def _destination(environ: dict[str, Any]) -> str:
-    """The path in the Destination header, without a slash at its end. Raises DAVError."""
-    header = environ.get("HTTP_DESTINATION")
-    if not header:
-        raise DAVError(HTTP_BAD_REQUEST, "The Destination header is missing.")
-    # Before unquoting, so that '?', '#' and ';' that belong to a name are still escaped. Some clients
-    # send them raw: all of the rest is path then.
-    url = urlsplit(header)
-    schemes = {"", environ["wsgi.url_scheme"].lower(), environ.get("HTTP_X_FORWARDED_PROTO", "").lower()}
-    hosts = {"", environ.get("HTTP_HOST", "").lower(), environ.get("HTTP_X_FORWARDED_HOST", "").lower()}
-    if url.scheme.lower() not in schemes or url.netloc.lower() not in hosts:
-        raise DAVError(HTTP_BAD_GATEWAY, "The destination is on another server.")
-    path: str = util.normalize_path("/" + unquoted(url.path).lstrip("/")).rstrip("/")
-    if not path:
-        raise DAVError(HTTP_FORBIDDEN, "The root cannot be replaced.")
-    if b"\0" in to_bytes(path):
-        raise DAVError(HTTP_BAD_REQUEST, "A name holds NUL.")
-    return path
-
-
-def _check_length(environ: dict[str, Any], length: int) -> None:
-    """Compare what came with what the client announced. Raises DAVError."""
-    # Finder sends chunks, and this header instead of a length.
-    for header in ("CONTENT_LENGTH", "HTTP_X_EXPECTED_ENTITY_LENGTH"):
-        announced = environ.get(header, "")
-        if announced and (not announced.isdigit() or int(announced) != length):
-            raise DAVError(HTTP_BAD_REQUEST, f"{announced} bytes were announced, {length} came.")
-
-
-def _mtime(environ: dict[str, Any]) -> int | None:
-    """X-OC-Mtime of the ownCloud family, rclone among it: seconds since the epoch. Nanoseconds."""
-    text = environ.get("HTTP_X_OC_MTIME", "")
+def _hold_body(environ: dict[str, Any]) -> None:
+    """Read an XML body, in chunks or not, for wsgidav takes what CONTENT_LENGTH says at once."""
+    body = bytearray()
     try:
-        return int(float(text) * _NANOSECONDS) if text else None
-    except (ValueError, OverflowError):
-        raise DAVError(HTTP_BAD_REQUEST, "X-OC-Mtime is not a number.") from None
+        while data := environ["wsgi.input"].read(XML_BYTES_MAX):
+            body += data
+            if len(body) > XML_BYTES_MAX:
+                raise DAVError(HTTP_TOO_LARGE)
+    except (OSError, ValueError):
+        raise DAVError(HTTP_BAD_REQUEST, "The body broke off.") from None
+    if util.get_content_length(environ) > len(body):
+        raise DAVError(HTTP_BAD_REQUEST, "The body broke off.")
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+    environ["wsgidav.all_input_read"] = 1
+
+
+def _is_windows_only(update: Any) -> bool:
+    """Whether a PROPPATCH concerns properties of Windows alone."""
+    changed = [found.tag for kind in update for prop in kind for found in prop]
+    return bool(changed) and all(isinstance(tag, str) and tag.startswith(WINDOWS) for tag in changed)

@@ -1,69 +1,86 @@
 """Files and folders as wsgidav wants to see them."""
 
-import io
-import mimetypes
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wsgidav import util
-from wsgidav.dav_error import HTTP_FORBIDDEN, DAVError
+from wsgidav.dav_error import (
+    HTTP_FORBIDDEN,
+    HTTP_INTERNAL_ERROR,
+    HTTP_METHOD_NOT_ALLOWED,
+    DAVError,
+)
 from wsgidav.dav_provider import _DAVResource
 
-from cryptdrive.errors import NotADirectory, NotFound, Stale, TooManyLevels
-from cryptdrive.types import HandleId
+from cryptdrive.errors import Exists
 from cryptdrive.vfs.filesystem import FileSystem
-from cryptdrive.vfs.values import Attr, SetAttr
-from cryptdrive.webdav.errors import translated
+from cryptdrive.vfs.values import Attr
+from cryptdrive.webdav import properties
+from cryptdrive.webdav.errors import log_unexpected, translated
 from cryptdrive.webdav.names import displayed, quoted, to_bytes, to_text
 
 if TYPE_CHECKING:
     from cryptdrive.webdav.provider import DriveProvider
 
-_NANOSECONDS = 1_000_000_000
-# What a browser would run in the drive's origin: it is handed out to be saved instead.
-_ACTIVE_TYPES = ("html", "xml", "svg", "javascript", "ecmascript", "pdf", "flash")
-_PROTECTIVE_HEADERS = [
-    ("Content-Security-Policy", "sandbox; default-src 'none'"),
-    ("X-Content-Type-Options", "nosniff"),
-]
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a path leads to."""
+
+    path: str
+    """As it was given; folders have a slash at the end."""
+    attr: Attr
+    """When it was looked up."""
+    stored: tuple[bytes, ...]
+    """The names on the way, as they are stored."""
+    linked: bool
+    """A symbolic link led there."""
 
 
 class DriveResource(_DAVResource):  # type: ignore[misc]
-    """What files and folders have in common. One request's view: ``attr`` is of when it was looked up."""
+    """What files and folders have in common: one request's view."""
 
     provider: "DriveProvider"
+    is_collection: bool
 
-    def __init__(
-        self, path: str, is_collection: bool, attr: Attr, provider: "DriveProvider", environ: dict[str, Any]
-    ) -> None:
-        # The base class takes the provider from here.
-        environ["wsgidav.provider"] = provider
-        super().__init__(path, is_collection, environ)
-        self.attr = attr
-        self.name = to_text(displayed(to_bytes(util.get_uri_name(path))).encode("utf-8"))
+    def __init__(self, found: Found, provider: "DriveProvider", environ: dict[str, Any]) -> None:
+        # What the base class sets, without the work that it does for names.
+        self.found = found
+        self.path = found.path
+        self.attr = found.attr
+        self.provider = provider
+        self.environ = environ
+
+    @property
+    def name(self) -> str:
+        """For people: what is not text in it is replaced."""
+        return displayed(to_bytes(util.get_uri_name(self.path)))
 
     @property
     def fs(self) -> FileSystem:
         return self.provider.fs
 
     def get_display_name(self) -> str:
-        return displayed(to_bytes(util.get_uri_name(self.path)))
+        return self.name
 
     def get_href(self) -> str:
         return quoted(self.get_preferred_path())
 
     def get_ref_url(self) -> str:
-        return quoted("/" + self.path.strip("/"))
+        """Under which locks are kept: the same whatever form a name is given in."""
+        return stored_url(self.found.stored)
 
     def get_creation_date(self) -> float:
-        return self.attr.btime_ns / _NANOSECONDS
+        return self.attr.btime_ns / properties.NANOSECONDS
 
     def get_last_modified(self) -> float:
-        return self.attr.mtime_ns / _NANOSECONDS
+        return self.attr.mtime_ns / properties.NANOSECONDS
 
     def get_etag(self) -> str:
         """Strong: ``change`` never has the same value for two contents."""
-        return f"{self.attr.inode:x}-{self.attr.change:x}"
+        return etag(self.attr)
 
     def support_etag(self) -> bool:
         return True
@@ -71,63 +88,44 @@ class DriveResource(_DAVResource):  # type: ignore[misc]
     def support_modified(self) -> bool:
         return True
 
+    def get_property_names(self, *, is_allprop: bool) -> list[str]:
+        return properties.names(self, everything=not is_allprop)
+
     def get_property_value(self, name: str) -> Any:
-        if name == "{DAV:}getetag":
-            return f'"{self.get_etag()}"'
-        with translated():
-            return super().get_property_value(name)
+        return properties.element(self, name)
 
     def set_property_value(self, name: str, value: Any, *, dry_run: bool = False) -> None:
+        """None removes it. Raises DAVError."""
         if self.provider.read_only:
             raise DAVError(HTTP_FORBIDDEN)
-        super().set_property_value(name, value, dry_run=dry_run)
-
-    def set_last_modified(self, dest_path: str, time_stamp: str, *, dry_run: bool) -> bool:
-        """``time_stamp`` as HTTP writes it, or in seconds since the epoch."""
-        seconds = util.parse_time_string(time_stamp) if not str(time_stamp).isdigit() else int(time_stamp)
-        if seconds is None:
-            raise DAVError(HTTP_FORBIDDEN)
-        if not dry_run:
-            with translated():
-                changes = SetAttr(mtime_ns=int(seconds) * _NANOSECONDS)
-                self.attr = self.fs.setattr(self.attr.inode, changes, self.provider.caller)
-        return True
+        try:
+            properties.change(self, name, value, dry_run=dry_run)
+        except DAVError:
+            raise
+        except Exception:  # noqa: BLE001 - wsgidav would show its repr
+            log_unexpected("a property could not be changed")
+            raise DAVError(HTTP_INTERNAL_ERROR) from None
 
 
 class FileResource(DriveResource):
     """A file."""
 
-    def __init__(self, path: str, attr: Attr, provider: "DriveProvider", environ: dict[str, Any]) -> None:
-        super().__init__(path, False, attr, provider, environ)
+    is_collection = False
 
     def get_content_length(self) -> int:
         return self.attr.size
 
     def get_content_type(self) -> str:
-        return mimetypes.guess_type(self.get_display_name())[0] or "application/octet-stream"
-
-    def support_content_length(self) -> bool:
-        return True
+        return properties.content_type(self.path)
 
     def support_ranges(self) -> bool:
         return True
-
-    def get_content(self) -> io.RawIOBase:
-        with translated():
-            handle = self.fs.open(self.attr.inode, os.O_RDONLY, self.provider.caller)
-        return OpenFile(self.fs, handle)
-
-    def finalize_headers(self, environ: dict[str, Any], response_headers: list[tuple[str, str]]) -> None:
-        response_headers += _PROTECTIVE_HEADERS
-        if any(kind in self.get_content_type() for kind in _ACTIVE_TYPES):
-            response_headers.append(("Content-Disposition", "attachment"))
 
 
 class FolderResource(DriveResource):
     """A folder."""
 
-    def __init__(self, path: str, attr: Attr, provider: "DriveProvider", environ: dict[str, Any]) -> None:
-        super().__init__(path, True, attr, provider, environ)
+    is_collection = True
 
     def get_content_length(self) -> None:
         return None
@@ -135,88 +133,47 @@ class FolderResource(DriveResource):
     def get_content_type(self) -> None:
         return None
 
-    def get_used_bytes(self) -> int:
-        with translated():
-            return self.fs.statfs().used_bytes
+    def members(self) -> Iterator[DriveResource]:
+        """What lies in the folder."""
+        return self.provider.members(self)
 
-    def get_available_bytes(self) -> int:
-        with translated():
-            return self.fs.statfs().available_bytes
+    def get_member_list(self) -> list[DriveResource]:
+        return list(self.members())
 
     def get_member_names(self) -> list[str]:
-        return [util.get_uri_name(member.path) for member in self.get_member_list()]
+        return [util.get_uri_name(member.path) for member in self.members()]
 
     def get_member(self, name: str) -> DriveResource | None:
         return self.provider.get_resource_inst(util.join_uri(self.path, name), self.environ)
-
-    def get_member_list(self) -> list[DriveResource]:
-        """What lies in the folder, without what WebDAV cannot show."""
-        members: list[DriveResource] = []
-        with translated():
-            handle = self.fs.opendir(self.attr.inode)
-            try:
-                cookie = 0
-                while entries := self.fs.readdir(handle, cookie):
-                    for entry in entries:
-                        member = self._member(entry.name, entry.attr)
-                        if member is not None:
-                            members.append(member)
-                    cookie = entries[-1].cookie
-            finally:
-                self.fs.closedir(handle)
-        return members
-
-    def _member(self, name: bytes, attr: Attr) -> DriveResource | None:
-        try:
-            attr = self.provider.followed(self.attr.inode, attr, name)
-        except (NotFound, NotADirectory, Stale, TooManyLevels):
-            return None
-        return self.provider.resource(self.path + to_text(name), attr, self.environ)
 
     def create_empty_resource(self, name: str) -> DriveResource | None:
         """For LOCK on what is not there."""
         with translated():
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             mode, caller = self.provider.file_mode, self.provider.caller
-            handle, _ = self.fs.create(self.attr.inode, to_bytes(name), mode, flags, caller)
+            try:
+                handle, _ = self.fs.create(self.attr.inode, to_bytes(name), mode, flags, caller)
+            except Exists:
+                # A link that leads nowhere, or a special file.
+                raise DAVError(HTTP_FORBIDDEN) from None
             self.fs.close(handle)
+        self.environ["cryptdrive.created"] = (self.attr.inode, to_bytes(name))
         return self.get_member(name)
 
     def create_collection(self, name: str) -> None:
         with translated():
-            self.fs.mkdir(self.attr.inode, to_bytes(name), self.provider.folder_mode, self.provider.caller)
+            try:
+                mode, caller = self.provider.folder_mode, self.provider.caller
+                self.fs.mkdir(self.attr.inode, to_bytes(name), mode, caller)
+            except Exists:
+                raise DAVError(HTTP_METHOD_NOT_ALLOWED) from None
 
 
-class OpenFile(io.RawIOBase):
-    """An open file of the drive as Python's I/O sees one."""
+def etag(attr: Attr) -> str:
+    """Without the quotes."""
+    return f"{attr.inode:x}-{attr.change:x}"
 
-    def __init__(self, fs: FileSystem, handle: HandleId) -> None:
-        self._fs = fs
-        self._handle = handle
-        self._position = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence != os.SEEK_SET:
-            raise ValueError("only from the start")
-        self._position = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        with translated():
-            data = self._fs.read(self._handle, self._position, size if size >= 0 else 1 << 20)
-        self._position += len(data)
-        return data
-
-    def close(self) -> None:
-        if not self.closed:
-            self._fs.close(self._handle)
-        super().close()
+def stored_url(names: tuple[bytes, ...]) -> str:
+    """The URL path of names from the root."""
+    return quoted("/" + "/".join(to_text(name) for name in names))

@@ -2,12 +2,11 @@
 
 import ipaddress
 import logging
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
-from wsgidav.dir_browser import WsgiDavDirBrowser
-from wsgidav.lock_man.lock_manager import LockManager
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from cryptdrive.config import WebDavOptions
@@ -15,12 +14,13 @@ from cryptdrive.errors import ConfigError
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.webdav import tls
 from cryptdrive.webdav.answers import ErrorAnswers
+from cryptdrive.webdav.authentication import Authenticator, OneUser
 from cryptdrive.webdav.credential import Credential, load_or_create
 from cryptdrive.webdav.gateway import Server, TlsAdapter
-from cryptdrive.webdav.locks import SealedLockStorage, SealedValue
+from cryptdrive.webdav.locks import DriveLocks, SealedLockStorage, SealedValue
 from cryptdrive.webdav.provider import DriveProvider
-from cryptdrive.webdav.requests import BLOCK_BYTES, DriveResolver
-from cryptdrive.webdav.security import LOOPBACK_HOSTS, Authenticator, Guard, OneUser
+from cryptdrive.webdav.requests import DriveResolver
+from cryptdrive.webdav.security import LOOPBACK_HOSTS, Guard
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ THREADS = 32
 # For each read from a client, not for a whole request: a slow upload goes on for hours.
 CLIENT_TIMEOUT_S = 300
 SHUTDOWN_TIMEOUT_S = 10
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 class WebdavServer:
@@ -62,7 +63,8 @@ class WebdavServer:
         """Where it is served; with the port that was really bound."""
         host, port = self._bound()
         scheme = "https" if self._certificate else "http"
-        return f"{scheme}://{_in_url(host)}:{port}/"
+        shown = socket.gethostname() if host in _EVERYWHERE else _in_url(host)
+        return f"{scheme}://{shown}:{port}/"
 
     @property
     def fingerprint(self) -> str | None:
@@ -97,8 +99,15 @@ class WebdavServer:
             raise ConfigError(f"cannot serve on {_in_url(host)}:{port}: {error}") from None
         self._server = server
         host, port = self._bound()
-        hosts = [*LOOPBACK_HOSTS, _in_url(host), *self._options.allowed_hosts]
-        server.wsgi_app = Guard(self._application(), hosts, port)
+        everywhere = host in _EVERYWHERE
+        server.wsgi_app = Guard(
+            self._application(),
+            [*LOOPBACK_HOSTS, _in_url(host), *([socket.gethostname()] if everywhere else [])],
+            self._options.allowed_hosts,
+            port,
+            scheme="https" if server.ssl_adapter else "http",
+            addresses=everywhere,
+        )
         self._thread = threading.Thread(target=server.serve, name="webdav", daemon=True)
         self._thread.start()
         _log.info("serving WebDAV on port %d", port)
@@ -132,23 +141,21 @@ class WebdavServer:
                 "domain_controller": OneUser,
                 "accept_basic": True,
                 "accept_digest": True,
-                "default_to_digest": not self._needs_tls(),
+                "default_to_digest": True,
             },
-            "middleware_stack": [ErrorAnswers, Authenticator, WsgiDavDirBrowser, DriveResolver],
-            "block_size": BLOCK_BYTES,
+            "middleware_stack": [ErrorAnswers, Authenticator, DriveResolver],
             "lock_storage": False,
             "property_manager": None,
-            "mutable_live_props": ["{DAV:}getlastmodified"],
-            "hotfixes": {"re_encode_path_info": False, "emulate_win32_lastmod": False},
+            "hotfixes": {"re_encode_path_info": False},
             "suppress_version_info": True,
-            "dir_browser": {"enable": True, "response_trailer": "", "davmount": False, "show_user": False},
+            "dir_browser": {"enable": False},
             "logging": {"enable": False},
             "verbose": 1,
         }
         # Its messages name paths, and its errors are ours to log.
         logging.getLogger("wsgidav").setLevel(logging.CRITICAL)
         application = WsgiDAVApp(config)
-        manager = LockManager(SealedLockStorage(self._locks))
+        manager = DriveLocks(SealedLockStorage(self._locks))
         application.lock_manager = manager
         self._provider.set_lock_manager(manager)
         return application

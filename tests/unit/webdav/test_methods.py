@@ -148,13 +148,13 @@ def test_dead_properties_stay_with_the_file(dav: Client) -> None:
     dav("PUT", "/f", b"x")
     body = (
         b'<?xml version="1.0"?><propertyupdate xmlns="DAV:" xmlns:Z="urn:schemas-microsoft-com:"><set><prop>'
-        b"<Z:Win32LastModifiedTime>Mon, 23 Nov 2026 10:00:00 GMT</Z:Win32LastModifiedTime>"
+        b"<Z:Win32CreationTime>Mon, 23 Nov 2026 10:00:00 GMT</Z:Win32CreationTime>"
         b"</prop></set></propertyupdate>"
     )
     assert dav("PROPPATCH", "/f", body).status == 207
     ask = (
         b'<?xml version="1.0"?><propfind xmlns="DAV:"><prop>'
-        b'<Win32LastModifiedTime xmlns="urn:schemas-microsoft-com:"/><getetag/></prop></propfind>'
+        b'<Win32CreationTime xmlns="urn:schemas-microsoft-com:"/><getetag/></prop></propfind>'
     )
     dav("MOVE", "/f", Destination="/g")
     dav("PUT", "/g", b"new content")
