@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptdrive.crypto.keys import KeyRing, Purpose
+from cryptdrive.crypto.padding import is_size_class, size_class
 from cryptdrive.crypto.sealing import SEGMENT_BYTES, Sealer
 from cryptdrive.errors import FormatTooNew, Integrity, ObjectNotFound
 from cryptdrive.objects.pack import PACK_BYTES_MAX, PackKind, Role, decode_footer, pack_name
-from cryptdrive.crypto.padding import is_size_class, size_class
 from cryptdrive.objects.reader import BlobReader, read_index
 from cryptdrive.objects.ref import Ref
 from cryptdrive.objects.writer import PackWriter
