@@ -9,6 +9,7 @@ import pytest
 
 from cryptdrive.config import DriveSettings
 from cryptdrive.crypto import slots
+from cryptdrive.crypto.padding import is_size_class
 from cryptdrive.drive import Drive, change_password, create_drive, open_drive
 from cryptdrive.errors import (
     CryptdriveError,
@@ -357,6 +358,9 @@ def test_nothing_in_clear(tmp_path: Path) -> None:
             assert PASSWORD.encode() not in content
             assert path.stat().st_mode & 0o077 == 0
     assert seen > 6
+    for path in place.rglob("*"):
+        if path.is_file() and path.name != "cryptdrive.json":
+            assert is_size_class(path.stat().st_size), path
 
 
 def test_closing_reports_what_could_not_be_saved(tmp_path: Path) -> None:
