@@ -461,3 +461,16 @@ def test_figures_of_the_file_system(mount: Mounted, here: Path) -> None:
     assert figures.f_blocks >= figures.f_bfree > 0
     assert figures.f_ffree > 0
     assert "cryptdrive" in run("df", mount.path)
+
+
+@pytest.mark.slow
+def test_a_directory_of_100000_entries(here: Path) -> None:
+    names = {f"{number:06}" for number in range(100_000)}
+    for name in names:
+        os.close(os.open(here / name, os.O_CREAT | os.O_WRONLY))
+    assert set(os.listdir(here)) == names
+    os.unlink(here / "050000")
+    os.rename(here / "060000", here / "new")
+    assert set(os.listdir(here)) == names - {"050000", "060000"} | {"new"}
+    run("rm", "-r", here)
+    assert not here.exists()
