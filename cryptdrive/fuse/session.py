@@ -112,7 +112,8 @@ class Session:
             unmount(self._mountpoint)
         except Busy as error:
             logger.warning("stopping although %s", error)
-            pyfuse3.syncfs(self._mountpoint)
+            with suppress(OSError):  # whose page it was will hear of it
+                pyfuse3.syncfs(self._mountpoint)
             unmount(self._mountpoint, lazy=True)
         except MountpointError:
             if mounted_at(self._mountpoint) is not None:

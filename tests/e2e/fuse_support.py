@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[2]
 STOP_SECONDS_MAX = 60
 
@@ -114,3 +116,17 @@ def described(folder: Path) -> dict[str, tuple[object, ...]]:
         times = status.st_mtime_ns
         found[str(path.relative_to(folder))] = (oct(status.st_mode), *owner, size, times, content)
     return found
+
+
+@contextmanager
+def refused(number: int) -> Iterator[None]:
+    """The block is a system call that fails with that errno."""
+    with pytest.raises(OSError) as caught:
+        yield
+    assert caught.value.errno == number, caught.value
+
+
+def as_nobody(code: str, folder: Path) -> str:
+    """Run Python code as an ordinary user in ``folder``, whose parents that user may not enter."""
+    become = "import os; os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)\n"
+    return run(sys.executable, "-c", become + code, cwd=folder)

@@ -121,6 +121,38 @@ def test_a_mountpoint_that_holds_files(begin: Begin, tmp_path: Path) -> None:
     assert os.listdir(mounted.path) == ["file"]
 
 
+IN_ONE_PROCESS = """
+import os, sys
+from cryptdrive.fuse.mount import MountOptions, serve, stop
+from tests.model.clock import ManualClock
+from tests.model.posix import PosixModel
+
+def mount(place, ready):
+    try:
+        serve(PosixModel(ManualClock()), place, MountOptions(), ready)
+    except Exception as error:
+        print(type(error).__name__, error)
+
+one, two = sys.argv[1:]
+mount(one, lambda: (mount(two, print), stop()))
+mount(one, lambda: 1 / 0)
+print(os.path.ismount(one), os.path.ismount(two))
+mount(two, stop)
+"""
+
+
+def test_one_mount_at_a_time_in_a_process(tmp_path: Path) -> None:
+    """And an error of the caller's takes the mount away."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    answer = run(sys.executable, "-c", IN_ONE_PROCESS, tmp_path / "one", tmp_path / "two", cwd=PROJECT)
+    assert answer.splitlines() == [
+        "Busy this process has mounted a drive already",
+        "ZeroDivisionError division by zero",
+        "False False",
+    ]
+
+
 # --- without root ------------------------------------------------------------------------
 
 AS_USER = """
