@@ -206,6 +206,14 @@ class Server(wsgi.Server):
         conn.seen = True
         self.put_conn(conn)
 
+    @staticmethod
+    def bind_socket(socket_: Any, bind_addr: Any) -> Any:
+        try:
+            return wsgi.Server.bind_socket(socket_, bind_addr)  # type: ignore[no-untyped-call]
+        except OSError:
+            socket_.close()
+            raise
+
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         """To the log, not to stderr; what an error says may name files."""
         kind = sys.exc_info()[0]

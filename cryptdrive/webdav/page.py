@@ -23,7 +23,13 @@ _POLICY = (
 
 
 def send(folder: FolderResource, environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-    """Answer with the page, as the folder is read."""
+    """Answer with the page, as the folder is read.
+
+    Its links count from the folder: without a slash at the end a browser is sent to where there is one.
+    """
+    if environ["REQUEST_METHOD"] == "GET" and not environ["PATH_INFO"].endswith("/"):
+        start_response("301 Moved Permanently", [("Location", folder.get_href()), ("Content-Length", "0")])
+        return
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Last-Modified", http_date(folder.attr.mtime_ns)),

@@ -91,7 +91,9 @@ class Guard:
         if text == host and not self._is_default_port:
             return False
         try:
-            ipaddress.ip_address(text[1:-1] if text.startswith("[") else text)
+            if text.startswith("["):
+                return text.endswith("]") and ipaddress.ip_address(text[1:-1]).version == 6
+            ipaddress.IPv4Address(text)
         except ValueError:
             return False
         return True

@@ -15,8 +15,12 @@ from cryptdrive.clock import SystemClock
 from cryptdrive.config import WebDavOptions
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.webdav.gateway import Server
 from cryptdrive.webdav.server import WebdavServer
 from tests.support.vault import SmallVault
+
+# How long a server may take to notice that it should stop: tests start many.
+Server.expiration_interval = 0.02
 
 
 class MemoryValue:
@@ -48,8 +52,7 @@ class Client:
 
     @property
     def address(self) -> tuple[str, int]:
-        parts = urlsplit(self.server.url)
-        return str(parts.hostname), int(parts.port or 0)
+        return "127.0.0.1", int(urlsplit(self.server.url).port or 0)
 
     def connection(self) -> http.client.HTTPConnection:
         if self.server.fingerprint is None:
@@ -74,7 +77,7 @@ class Client:
             merged = {**self.authorization(), **self.headers, **named}
             connection.request(method, path, body, merged, encode_chunked=not isinstance(body, bytes))
             answer = connection.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
+            found = {name.lower(): ", ".join(answer.headers.get_all(name, [])) for name in answer.headers}
             return Response(answer.status, found, answer.read())
         finally:
             connection.close()
