@@ -220,7 +220,7 @@ class FileContent:
         live = core.live.get(number)
         if size < inode.size:
             if live is not None and live.sealing is not None:
-                raise SealingInProgress(live)
+                raise SealingInProgress
             freed = self._cut_extents(transaction, inode, size)
             inode = transaction.edit(number)
             inode.allocated -= freed

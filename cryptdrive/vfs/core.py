@@ -31,10 +31,6 @@ INODE_CACHE_ENTRY_BYTES = 600
 class SealingInProgress(Exception):
     """An operation wants to change the extents of a file whose bytes are being sealed: wait, then again."""
 
-    def __init__(self, live: LiveFile) -> None:
-        super().__init__()
-        self.live = live
-
 
 class Transaction:
     """One operation's reads and changes. Used under the drive's lock; applied as a whole at its end."""
@@ -175,6 +171,8 @@ class Core:
         self.access_times: dict[InodeNumber, int] = {}
         self.sealed = threading.Condition(self.map.lock)
         """Notified whenever the bytes of files have been sealed."""
+        self.finish_sealing: Callable[[], None] = lambda: None
+        """Waits for whoever seals now, and finishes what was begun and failed; the sealer sets it."""
         self.unsealed_bytes = 0
         self.first_change: float | None = None
         """When the oldest change was made that is not in a publication (monotonic seconds)."""
@@ -196,7 +194,7 @@ class Core:
         was being sealed: side effects outside of the transaction come last in it. An ``internal``
         one is housekeeping, which does not put off a publication.
 
-        Raises ReadOnly, and what the operation raises.
+        Raises ReadOnly, what the operation raises, and what keeps a file from being sealed.
         """
         if self.read_only:
             raise ReadOnly("the drive is mounted read-only")
@@ -213,12 +211,13 @@ class Core:
                     break
                 except NodeMissing as missing:
                     wanted = missing.ref
-                except SealingInProgress as busy:
+                except SealingInProgress:
                     before_waiting()
-                    while busy.live.sealing is not None:
-                        self.sealed.wait()
-                    continue
-            self.map.fetch(wanted)
+                    wanted = None
+            if wanted is None:
+                self.finish_sealing()
+            else:
+                self.map.fetch(wanted)
         if transaction.events:
             self.emit(transaction.events)
         return result

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from cryptdrive.crypto.sealing import BLOB_BYTES_MAX
+from cryptdrive.errors import Integrity, StoreError
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.publisher import Publisher
 from cryptdrive.objects.pack import Role
@@ -38,6 +39,7 @@ class ContentSealer:
         self._cut: list[LiveFile] = []
         self._early: list[LiveFile] = []
         """What is being sealed; after a failure, what is to be sealed first the next time."""
+        core.finish_sealing = self.finish
 
     # --- UnsealedContents, for the publisher --------------------------------------------
 
@@ -74,6 +76,17 @@ class ContentSealer:
     def finish_early(self) -> None:
         """Finish what an early sealing began and did not end; under the seal lock."""
         self._drain(self._early, self._record_active)
+
+    def finish(self) -> None:
+        """Return when nothing is being sealed any more; what an earlier failure left is tried again.
+
+        Raises what makes it fail once more.
+        """
+        with self._publisher.seal_lock:
+            self.finish_early()
+            frozen = self._core.map.frozen
+            if frozen is not None:
+                self.seal_cut(frozen)
 
     def _drain(self, files: list[LiveFile], record: Callable[[InodeNumber, Extent], None]) -> None:
         while files:
@@ -158,7 +171,11 @@ class ContentSealer:
         if before.ref is None:
             head = before.inline
         else:
-            head = self._reader.read(Ref.decode(before.ref), before.blob_offset, before.length)
+            try:
+                head = self._reader.read(Ref.decode(before.ref), before.blob_offset, before.length)
+            except (StoreError, Integrity):
+                # What lies before may be out of reach or damaged: no reason not to save what is new.
+                return offset, run
         return before.offset, head + run
 
     def _record_active(self, number: InodeNumber, extent: Extent) -> None:

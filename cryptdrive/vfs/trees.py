@@ -2,7 +2,7 @@
 
 import stat
 
-from cryptdrive.errors import BadHandle, Exists, Invalid, IsADirectory, NotFound, Stale
+from cryptdrive.errors import BadHandle, Exists, Integrity, Invalid, IsADirectory, NotFound, Stale
 from cryptdrive.schema.inode import HAS_XATTRS, Inode
 from cryptdrive.schema.keys import (
     PREFIX_BYTES,
@@ -24,7 +24,7 @@ from cryptdrive.vfs.content import FileContent
 from cryptdrive.vfs.core import Core, SealingInProgress, Transaction
 from cryptdrive.vfs.live import HandleTable
 from cryptdrive.vfs.names import check_new_name
-from cryptdrive.vfs.namespace import Namespace, inherit_group
+from cryptdrive.vfs.namespace import DEPTH_MAX, Namespace, inherit_group
 from cryptdrive.vfs.sealing import ContentSealer
 from cryptdrive.vfs.values import Attr, Caller
 
@@ -148,11 +148,37 @@ class Trees:
         self._refuse_inside(source, parent)
         core.transact(lambda transaction: self._place(transaction, parent, name, replace), caller)
         copy = self._clone_one(source, parent, caller)
+        try:
+            directories = self._clone_below(source, copy, caller)
+            return self._name_tree(source, copy, directories, parent, name, replace, caller)
+        except Exception:
+            core.purges.append(copy)
+            raise
+
+    def _clone_below(self, source: InodeNumber, copy: InodeNumber, caller: Caller) -> int:
+        """Copy all that is below a directory; returns how many directories lie directly in it."""
         pending = self._clone_entries(source, copy, caller)
         directories = len(pending)
+        seen = {source}
         while pending:
             original, made = pending.pop()
+            if original in seen:
+                raise Integrity("a directory lies in two places")
+            seen.add(original)
             pending += self._clone_entries(original, made, caller)
+        return directories
+
+    def _name_tree(
+        self,
+        source: InodeNumber,
+        copy: InodeNumber,
+        directories: int,
+        parent: InodeNumber,
+        name: bytes,
+        replace: bool,
+        caller: Caller,
+    ) -> Attr:
+        """Let a finished copy appear, in one moment."""
 
         def operation(transaction: Transaction) -> Attr:
             old = self._place(transaction, parent, name, replace)
@@ -162,25 +188,22 @@ class Trees:
             if inode.is_directory:
                 inode.nlink = 2 + directories
             self._attach(transaction, parent, name, inode, old)
-            return core.attr(inode)
+            return self._core.attr(inode)
 
-        try:
-            return core.transact(operation, caller)
-        except Exception:
-            core.purges.append(copy)
-            raise
+        return self._core.transact(operation, caller)
 
     def _refuse_inside(self, source: InodeNumber, parent: InodeNumber) -> None:
         """Raises Invalid where a directory would be copied into itself."""
 
         def operation() -> None:
             number = parent
-            while True:
+            for _ in range(DEPTH_MAX):
                 if number == source:
                     raise Invalid("a directory cannot be copied into itself")
                 if number in (ROOT_INODE, 0):
                     return
                 number = self._core.inode(number).parent
+            raise Integrity("the directory lies too deep")
 
         self._core.read(operation)
 
@@ -198,7 +221,7 @@ class Trees:
             original = transaction.inode(source)
             live = core.live.get(source)
             if live is not None and live.sealing is not None:
-                raise SealingInProgress(live)
+                raise SealingInProgress
             records = self._copied_records(original)
             above = transaction.inode(parent)
             copy = self._detached(transaction, original.mode, caller)
@@ -312,7 +335,7 @@ class Trees:
                 return True
             live = core.live.get(number)
             if live is not None and live.sealing is not None:
-                raise SealingInProgress(live)
+                raise SealingInProgress
             if used:
                 # Whoever has it open finds it empty, but still with its extended attributes.
                 start, stop = dirent_range(number)

@@ -42,10 +42,11 @@ NAMES = [b"first", b"second", b"third"]
 class FileContentMachine(RuleBasedStateMachine):
     """A few files, of which some are copies of others; little may wait in memory unsealed."""
 
+    limits = DriveSettings(dirty_mib_max=1, sealing_starts_mib=0)
+
     def __init__(self) -> None:
         super().__init__()
-        limits = DriveSettings(dirty_mib_max=1, sealing_starts_mib=0)
-        self.drive = VaultDrive(ManualClock(), limits)
+        self.drive = VaultDrive(ManualClock(), self.limits)
         self.expected: dict[bytes, SparseContent] = {}
         self.handles: dict[bytes, HandleId] = {}
 
