@@ -39,6 +39,19 @@ def running_drive(invocation: Invocation, text: str, *, writing: bool = False) -
     return next((record for record in found if not (writing and record.read_only)), None)
 
 
+def drive_or_mountpoint(invocation: Invocation, text: str) -> DriveConfig:
+    """The drive that ``text`` names; a mountpoint stands for the drive that is mounted there.
+
+    Raises ConfigError.
+    """
+    if "/" in text or text.startswith("."):
+        place = absolute(text)
+        for record in runtime_folder(invocation).records():
+            if record.mountpoint == place:
+                return invocation.drive(record.store)
+    return invocation.drive(text)
+
+
 def refuse_if_running(invocation: Invocation, drive: DriveConfig) -> None:
     """Say early that a drive is in use, before a password is asked for. Raises DriveInUse.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cryptdrive.config import DriveConfig, WebDavOptions, parse_address
+from cryptdrive.config import DriveConfig, WebDavOptions, parse_address, parse_duration
 from cryptdrive.fuse.options import MountOptions, with_option_text
 
 
@@ -54,3 +54,13 @@ def webdav_options(config: DriveConfig, text: str | None) -> WebDavOptions | Non
         return dataclasses.replace(config.webdav, address=parse_address(text))
     except ValueError as error:
         raise click.BadParameter(f"{text!r} {error}", param_hint="--webdav") from error
+
+
+def chosen_idle(config: DriveConfig, text: str | None) -> float | None:
+    """Seconds without use until the end; None for never. ``text`` is ``--idle``'s, None without it."""
+    if text is None:
+        return config.idle_s
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} {error}", param_hint="--idle") from error

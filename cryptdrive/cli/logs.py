@@ -49,11 +49,11 @@ def log_to_file(path: Path, level: int) -> None:
 
 
 def _use(handler: logging.Handler, level: int) -> None:
-    """Other packages' messages may hold names (a server's the paths of requests): theirs only at DEBUG."""
+    """What other packages say is kept out at any level: a server's messages hold the paths of requests."""
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
     root.addHandler(handler)
-    root.setLevel(level if level <= logging.DEBUG else logging.CRITICAL)
+    root.setLevel(logging.CRITICAL)
     logging.getLogger("cryptdrive").setLevel(level)

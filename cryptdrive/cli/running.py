@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryptdrive.cli.errors import message
 from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.opening import open_drive_of
@@ -122,7 +123,9 @@ class RunningDrive:
             self._end_front_ends()
             self._save()
         except Exception as error:  # noqa: BLE001 - the client is told, then it is raised
-            problem = problem or error
+            if problem is not None:
+                _log.error("%s", message(problem))
+            problem = error  # what is lost is worse than what made it end
         if self._control is not None:
             self._control.end(problem)
         if problem is not None:

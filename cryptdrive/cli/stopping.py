@@ -14,7 +14,7 @@ from cryptdrive.vfs.values import Event
 
 _log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 IDLE_LOOK_S_MAX = 15.0
 
 
@@ -31,7 +31,9 @@ class StopRequests:
     def install(self) -> None:
         """Take over the signals; to be called in the main thread."""
         for number in SIGNALS:
-            signal.signal(number, self._on_signal)
+            # Hanging up stays ignored where it was (nohup, the background): no terminal is needed there.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.add()

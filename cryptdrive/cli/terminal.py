@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -108,12 +108,13 @@ def transfer_meter(invocation: Invocation, title: str) -> Iterator[Meter]:
 
 
 @contextmanager
-def spinner(invocation: Invocation, text: str) -> Iterator[None]:
-    """Something takes a while; shown while a person looks on."""
+def spinner(invocation: Invocation, text: str) -> Iterator[Callable[[str], None]]:
+    """Something takes a while; shown while a person looks on. Gives a function that changes the text."""
     if invocation.quiet or not sys.stderr.isatty():
-        yield
+        yield lambda new_text: None
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(Text(text)) as status:
+        yield lambda new_text: status.update(Text(printable(new_text)))

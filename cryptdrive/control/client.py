@@ -1,6 +1,7 @@
 """The other end of the control socket: a running drive, seen from another process."""
 
 import logging
+import select
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -15,22 +16,24 @@ from cryptdrive.control.protocol import (
     text_to_name,
 )
 from cryptdrive.control.records import RunningRecord, RuntimeFolder
-from cryptdrive.errors import Unavailable, UnsentData
+from cryptdrive.errors import UnsentData
 from cryptdrive.vfs.values import Attr
 
 _log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
 
 
 class ControlClient:
     """One connection. Not for several threads at once."""
 
     def __init__(self, folder: RuntimeFolder, record: RunningRecord) -> None:
-        """Raises Unavailable: the process does not answer."""
+        """Raises ConnectionEnded: the process does not answer."""
         self.record = record
         try:
             self._connection = folder.connect(record)
         except OSError as error:
-            raise Unavailable(
+            raise ConnectionEnded(
                 f"process {record.pid}, which runs the drive, does not answer: {error}"
             ) from error
 
@@ -59,16 +62,18 @@ class ControlClient:
     def flush(self) -> None:
         self.request("flush")
 
-    def stop(self, *, lazy: bool, ending: Callable[[], None]) -> None:
+    def stop(self, *, lazy: bool, waiting: Callable[[], None] = lambda: None) -> None:
         """Let the drive save and unmount; returns when its process has ended.
 
-        ``ending`` is called when it has been unmounted and saving goes on.
+        ``waiting`` is called every LOOK_S meanwhile.
         Raises Busy and what saving raises: nothing was stopped; UnsentData: it has ended, and not
         everything was saved.
         """
-        self.request("stop", lazy=lazy)
-        ending()
+        send_message(self._connection, {"request": "stop", "lazy": lazy})
+        self._wait(waiting)
+        raise_error(receive_message(self._connection)[0])
         try:
+            self._wait(waiting)
             header, _ = receive_message(self._connection)
         except ConnectionEnded:
             raise UnsentData(
@@ -76,6 +81,11 @@ class ControlClient:
             ) from None
         raise_error(header)
         self._wait_for_end()
+
+    def _wait(self, waiting: Callable[[], None]) -> None:
+        """Until something can be received."""
+        while not select.select([self._connection], [], [], LOOK_S)[0]:
+            waiting()
 
     def _wait_for_end(self) -> None:
         try:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cryptdrive import errors
-from cryptdrive.errors import CryptdriveError, Unavailable, Unsupported
+from cryptdrive.errors import CryptdriveError, Unsupported
 from cryptdrive.types import InodeNumber
 from cryptdrive.vfs.values import Attr
 
@@ -29,8 +29,8 @@ _MAGIC = b"CDCS"
 Header = dict[str, Any]
 
 
-class ConnectionEnded(Unavailable):
-    """The other side closed the connection, or does not speak this protocol."""
+class ConnectionEnded(CryptdriveError):
+    """The other side is not there, closed the connection, or does not speak this protocol."""
 
 
 def send_message(connection: socket.socket, header: Header, content: bytes | memoryview = b"") -> None:

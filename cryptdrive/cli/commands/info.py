@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import click
 
-from cryptdrive.cli.finding import running_drives
+from cryptdrive.cli.finding import drive_or_mountpoint, running_drives
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.options import common_options, drive_argument, json_option
 from cryptdrive.cli.terminal import size_text, spinner
@@ -30,7 +30,7 @@ def command(invocation: Invocation, drive: str, as_json: bool) -> None:
     from cryptdrive.vault.commits import parse_commit_name
 
     invocation.start_logging()
-    store = open_store(invocation.drive(drive).store)
+    store = open_store(drive_or_mountpoint(invocation, drive).store)
     try:
         header = read_header(store)
         with spinner(invocation, "Counting …"):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from cryptdrive.cli.front_ends import FrontEnds, mount_options, webdav_options
+from cryptdrive.cli.front_ends import FrontEnds, chosen_idle, mount_options, webdav_options
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.options import LOCAL_PATH, checked, common_options, drive_argument, option
 from cryptdrive.cli.starting import start
-from cryptdrive.config import parse_duration, parse_umask
+from cryptdrive.config import parse_umask
 from cryptdrive.fuse.mountpoint import absolute
 
 _address = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):\d{1,5}|\d{1,5}")
@@ -20,20 +20,18 @@ class MountCommand(click.Command):
     """Lets ``--webdav`` stand before an argument that is no address: ``mount --webdav DRIVE MOUNTPOINT``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
         joined: list[str] = []
-        for place, word in enumerate(args):
-            if word == "--":
-                joined += args[place:]
-                break
+        for word in args[:end]:
             if joined and joined[-1] == "--webdav":
-                if _address.fullmatch(word):
-                    joined[-1] = f"--webdav={word}"
-                    continue
                 joined[-1] = "--webdav="
+                if _address.fullmatch(word):
+                    joined[-1] += word
+                    continue
             joined.append(word)
         if joined and joined[-1] == "--webdav":
             joined[-1] = "--webdav="
-        return super().parse_args(ctx, joined)
+        return super().parse_args(ctx, joined + args[end:])
 
 
 @click.command(cls=MountCommand)
@@ -49,7 +47,6 @@ class MountCommand(click.Command):
 @option(
     "--idle",
     metavar="TIME",
-    callback=checked(parse_duration),
     help="Unmount after so long without use (30m).",
 )
 @option(
@@ -72,7 +69,7 @@ def command(
     gid: int | None,
     umask: int | None,
     webdav: str | None,
-    idle: float | None,
+    idle: str | None,
     options: Sequence[str],
 ) -> int:
     """Mount DRIVE at MOUNTPOINT.
@@ -98,7 +95,7 @@ def command(
         mountpoint=absolute(place),
         mount=mount,
         webdav=webdav_options(config, webdav),
-        idle_s=idle if idle is not None else config.idle_s,
+        idle_s=chosen_idle(config, idle),
         read_only=mount.read_only,
     )
     return start(invocation, config, plan, foreground=foreground or config.mount.foreground)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cryptdrive.cli.finding import drive_or_mountpoint
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.opening import check_vault, check_writable
 from cryptdrive.cli.options import LOCAL_PATH, common_options, drive_argument, option
@@ -42,7 +43,7 @@ def command(
       cryptdrive passwd photos --recovery-key-file /media/usb/recovery-key.txt
     """
     invocation.start_logging()
-    config = invocation.drive(drive)
+    config = drive_or_mountpoint(invocation, drive)
     check_vault(config)
     credentials = credentials_for(invocation, config)
     from cryptdrive.drive import change_password

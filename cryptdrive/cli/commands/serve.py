@@ -2,11 +2,10 @@
 
 import click
 
-from cryptdrive.cli.front_ends import FrontEnds, mount_options, webdav_options
+from cryptdrive.cli.front_ends import FrontEnds, chosen_idle, mount_options, webdav_options
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.options import checked, common_options, drive_argument, option
+from cryptdrive.cli.options import common_options, drive_argument, option
 from cryptdrive.cli.starting import start
-from cryptdrive.config import parse_duration
 
 
 @click.command()
@@ -14,9 +13,7 @@ from cryptdrive.config import parse_duration
 @option("--address", metavar="HOST:PORT", help="Where to serve; without it 127.0.0.1:4918.")
 @option("--background", is_flag=True, help="Go to the background once it is served.")
 @option("--read-only", is_flag=True, help="Change nothing.")
-@option(
-    "--idle", metavar="TIME", callback=checked(parse_duration), help="Stop after so long without use (30m)."
-)
+@option("--idle", metavar="TIME", help="Stop after so long without use (30m).")
 @common_options
 @click.pass_obj
 def command(
@@ -25,7 +22,7 @@ def command(
     address: str | None,
     background: bool,
     read_only: bool,
-    idle: float | None,
+    idle: str | None,
 ) -> int:
     """Serve DRIVE by WebDAV, without mounting it.
 
@@ -43,7 +40,7 @@ def command(
     plan = FrontEnds(
         mount=mount,
         webdav=webdav_options(config, address or ""),
-        idle_s=idle if idle is not None else config.idle_s,
+        idle_s=chosen_idle(config, idle),
         read_only=mount.read_only,
     )
     return start(invocation, config, plan, foreground=not background)

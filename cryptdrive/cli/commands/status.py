@@ -10,8 +10,9 @@ from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.options import common_options, json_option, option
 from cryptdrive.cli.terminal import printable, size_text, time_text
 from cryptdrive.control.client import ControlClient
+from cryptdrive.control.protocol import ConnectionEnded
 from cryptdrive.control.records import RunningRecord
-from cryptdrive.errors import Unavailable, Unsupported
+from cryptdrive.errors import Unsupported
 
 Status = dict[str, Any]
 
@@ -54,7 +55,7 @@ def _status(invocation: Invocation, record: RunningRecord, *, credential: bool) 
             if credential:
                 status["credential"] = _credential(client)
             return status
-    except Unavailable as error:
+    except ConnectionEnded as error:
         return {"store": record.store, "mountpoint": record.mountpoint, "pid": record.pid,
                 "state": "no answer", "errors": [str(error)]}  # fmt: skip
 

@@ -5,11 +5,13 @@ import click
 from cryptdrive.cli.finding import running_drives, runtime_folder
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.options import common_options, option
-from cryptdrive.cli.terminal import say, spinner
+from cryptdrive.cli.terminal import complain, say, size_text, spinner
 from cryptdrive.control.client import ControlClient
 from cryptdrive.control.records import RunningRecord
-from cryptdrive.errors import ConfigError, MountpointError
+from cryptdrive.errors import ConfigError, CryptdriveError, MountpointError, StoreError
 from cryptdrive.fuse.mountpoint import absolute, is_dead, mounted_at, unmount
+
+_SAVING = "Saving …"
 
 
 @click.command()
@@ -44,10 +46,28 @@ def command(invocation: Invocation, target: str, lazy: bool) -> None:
 
 
 def _stop(invocation: Invocation, record: RunningRecord, *, lazy: bool) -> None:
-    with ControlClient(runtime_folder(invocation), record) as client, spinner(invocation, "Saving …"):
-        client.stop(lazy=lazy, ending=lambda: None)
     place = record.mountpoint or record.webdav_url or record.store
+    try:
+        with (
+            ControlClient(runtime_folder(invocation), record) as client,
+            spinner(invocation, _SAVING) as show,
+        ):
+            client.stop(lazy=lazy, waiting=lambda: show(_what_is_left(invocation, record)))
+    except StoreError:
+        complain(f"{place} stays as it is, for not everything could be saved:")
+        raise
     say(invocation, f"{place}: stopped, everything is saved" if not record.read_only else f"{place}: stopped")
+
+
+def _what_is_left(invocation: Invocation, record: RunningRecord) -> str:
+    """How far saving has come, by another connection."""
+    try:
+        with ControlClient(runtime_folder(invocation), record) as client:
+            status = client.status()
+    except CryptdriveError:
+        return _SAVING
+    problems = "".join(f" ({each})" for each in status["errors"])
+    return f"Saving … {size_text(status['dirty_bytes'])}, {status['changed_records']} records left{problems}"
 
 
 def _unmount_without_its_process(invocation: Invocation, place: str, *, lazy: bool) -> None:
