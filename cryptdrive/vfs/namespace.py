@@ -30,7 +30,7 @@ from cryptdrive.vfs.values import Attr, Caller, EventKind, RenameFlags
 
 _MAKEABLE = frozenset((stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK))
 # Deeper than any path that can be named; a loop in a hostile tree ends here.
-_DEPTH_MAX = 1 << 16
+DEPTH_MAX = 1 << 16
 
 
 class Namespace:
@@ -372,7 +372,7 @@ class Namespace:
         if not moved.is_directory:
             return
         number = new_parent
-        for _ in range(_DEPTH_MAX):
+        for _ in range(DEPTH_MAX):
             if number == moved.number:
                 raise Invalid("a directory cannot move into itself")
             if number in (ROOT_INODE, 0):
