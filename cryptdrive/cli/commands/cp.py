@@ -19,10 +19,10 @@ from cryptdrive.errors import IsADirectory
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str, source: str, target: str) -> None:
-    """Copy FROM to TO within DRIVE: a file, or a folder with all that is in it.
+    """Copy a file or a folder within a drive.
 
-    The copy shares what is in the store, so that it takes a moment and hardly any room. TO may be a
-    folder, for a copy in it.
+    A folder is copied with all that is in it. The copy shares what is in the store, so that it
+    takes a moment and hardly any room. TO may be a folder, for a copy in it.
 
     \b
     Example:

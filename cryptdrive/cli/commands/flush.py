@@ -14,7 +14,9 @@ from cryptdrive.control.client import ControlClient
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str) -> None:
-    """Save everything in a running drive now, and wait until it is saved.
+    """Save everything in a running drive now.
+
+    Returns when it is on the store.
 
     \b
     Example:

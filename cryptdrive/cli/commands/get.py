@@ -19,9 +19,10 @@ from cryptdrive.cli.terminal import transfer_meter
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str, path: str, local: str) -> None:
-    """Get PATH in DRIVE as LOCAL, or into LOCAL if that is a folder (without it, the current one).
+    """Get files and folders from a drive.
 
-    A folder comes with all that is in it; modes and times are kept. A file appears when it is
+    PATH in DRIVE becomes LOCAL, or lands in LOCAL if that is a folder; without LOCAL in the current
+    one. A folder comes with all that is in it; modes and times are kept. A file appears when it is
     complete, in the place of one of its name. '-' is standard output.
 
     \b

@@ -25,7 +25,9 @@ Entry = tuple[bytes, Attr]
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str, path: str, long: bool, recursive: bool) -> None:
-    """List PATH in DRIVE; without PATH all that lies at its top.
+    """List files in a drive.
+
+    Without PATH all that lies at the top.
 
     \b
     Examples:

@@ -15,9 +15,9 @@ from cryptdrive.cli.paths import about, path_in_drive, placed
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str, source: str, target: str) -> None:
-    """Rename FROM to TO within DRIVE, or move it into the folder TO.
+    """Rename or move a file or a folder within a drive.
 
-    A file of that name is replaced.
+    FROM becomes TO, or moves into TO if that is a folder. A file of that name is replaced.
 
     \b
     Example:

@@ -20,10 +20,11 @@ from cryptdrive.cli.upload import Upload
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str, local: Sequence[str], path: str) -> None:
-    """Put files and folders from this machine into PATH in DRIVE.
+    """Put files and folders into a drive.
 
-    Folders are put with all that is in them; modes and times are kept. A file appears when it is
-    complete, in the place of one of its name. '-' is standard input.
+    LOCAL becomes PATH in DRIVE, or lands in PATH if that is a folder there. Folders are put with
+    all that is in them; modes and times are kept. A file appears when it is complete, in the place
+    of one of its name. '-' is standard input.
 
     \b
     Examples:

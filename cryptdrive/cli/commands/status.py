@@ -24,9 +24,10 @@ Status = dict[str, Any]
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str | None, as_json: bool, credential: bool) -> None:
-    """Show running drives: where they are, what is not saved yet, what went wrong.
+    """Show running drives, and what is not saved yet.
 
-    DRIVE may be a mountpoint too. Without it all running drives of this user are shown.
+    Also where they are and what went wrong. DRIVE may be a mountpoint too. Without it all running
+    drives of this user are shown.
 
     \b
     Examples:

@@ -20,11 +20,11 @@ _SAVING = "Saving …"
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, target: str, lazy: bool) -> None:
-    """Unmount a drive, or stop serving it, and wait until everything is saved.
+    """Unmount a drive, and wait until everything is saved.
 
-    If programs use it, they are named, and it stays mounted; so it does if changes cannot be saved
-    now. With --lazy it is detached all the same. What a program that died has left at a mountpoint
-    is cleared.
+    A drive that is served only is stopped likewise. If programs use it, they are named, and it
+    stays mounted; so it does if changes cannot be saved now. With --lazy it is detached all the
+    same. What a program that died has left at a mountpoint is cleared.
 
     \b
     Examples:
