@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 HEADER_TIMEOUT_S = 30
 """For each read until a request's header is there, and for the TLS handshake."""
+WAITING_CONNECTIONS_MAX = 400
+"""Connections that are open and ask for nothing; a process may have about a thousand files open."""
 DISCARDED_BYTES_MAX = 64 << 20
 """What is read of a body that nobody wanted. Windows does not see an answer before it has sent all."""
 _PIECE = 1 << 16
@@ -193,6 +195,7 @@ class Server(wsgi.Server):
     """cheroot's server with the parts above."""
 
     ConnectionClass = Connection
+    keep_alive_conn_limit = WAITING_CONNECTIONS_MAX
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -202,9 +205,13 @@ class Server(wsgi.Server):
         """Hand a connection to a worker thread, but a new one only when it has sent something."""
         if conn.seen:
             super().process_conn(conn)
-            return
-        conn.seen = True
-        self.put_conn(conn)
+        elif self.can_add_keepalive_connection:
+            conn.seen = True
+            self.put_conn(conn)
+            # It is closed when that is ``timeout`` ago: sooner than one that has been of use.
+            conn.last_used -= max(0, self.timeout - HEADER_TIMEOUT_S)
+        else:
+            conn.close()
 
     @staticmethod
     def bind_socket(socket_: Any, bind_addr: Any) -> Any:

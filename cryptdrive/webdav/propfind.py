@@ -6,7 +6,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from wsgidav import util
-from wsgidav.dav_error import HTTP_BAD_REQUEST, DAVError
+from wsgidav.dav_error import HTTP_BAD_REQUEST, HTTP_NOT_FOUND, DAVError
 
 from cryptdrive.webdav import properties
 from cryptdrive.webdav.errors import translated
@@ -82,7 +82,7 @@ def _pieces(top: DriveResource, depth: str, query: Query) -> Iterator[bytes]:
                 part = _response(resource, query)
         except DAVError as error:
             # It went away after its name was read.
-            if error.value != 404 or resource is top:
+            if error.value != HTTP_NOT_FOUND or resource is top:
                 raise
             continue
         parts.append(part)
@@ -100,17 +100,26 @@ def _resources(top: DriveResource, depth: str) -> Iterator[DriveResource]:
         yield top
     if depth == "0" or not isinstance(top, FolderResource):
         return
-    pending = [top]
-    while pending:
-        folder = pending.pop()
-        try:
-            for member in folder.members():
-                yield member
-                if depth == "infinity" and isinstance(member, FolderResource) and not member.found.linked:
-                    pending.append(member)
-        except DAVError as error:
-            if error.value != 404 or folder is top:
-                raise
+    # As deep as the tree, and never as wide.
+    listings = [top.members()]
+    try:
+        while listings:
+            try:
+                member = next(listings[-1])
+            except StopIteration:
+                listings.pop()
+                continue
+            except DAVError as error:
+                if error.value != HTTP_NOT_FOUND or len(listings) == 1:
+                    raise
+                listings.pop()
+                continue
+            yield member
+            if depth == "infinity" and isinstance(member, FolderResource) and not member.found.linked:
+                listings.append(member.members())
+    finally:
+        for listing in listings:
+            listing.close()
 
 
 def _response(resource: DriveResource, query: Query) -> str:

@@ -1,7 +1,7 @@
 """Paths of URLs → resources of the drive."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,7 +163,7 @@ class DriveProvider(DAVProvider):  # type: ignore[misc]
 
     # --- listings ------------------------------------------------------------------------------
 
-    def members(self, folder: FolderResource) -> Iterator[DriveResource]:
+    def members(self, folder: FolderResource) -> Generator[DriveResource, None, None]:
         """What lies in a folder, without what WebDAV cannot show; in pieces, in the order of names."""
         with translated():
             handle = self.fs.opendir(folder.attr.inode)

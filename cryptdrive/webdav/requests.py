@@ -118,9 +118,10 @@ class DriveRequests(RequestServer):  # type: ignore[misc]
 
     def do_GET(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         resource = self._existing(environ["PATH_INFO"], environ)
-        self._evaluate_if_headers(resource, environ)
         if isinstance(resource, FolderResource):
+            # Unconditionally: its ETag says nothing of the sizes and times that the page shows.
             return page.send(resource, environ, start_response)
+        self._evaluate_if_headers(resource, environ)
         return downloads.send(resource, environ, start_response)
 
     do_HEAD = do_GET

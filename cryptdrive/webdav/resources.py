@@ -1,7 +1,7 @@
 """Files and folders as wsgidav wants to see them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ class FolderResource(DriveResource):
     def get_content_type(self) -> None:
         return None
 
-    def members(self) -> Iterator[DriveResource]:
+    def members(self) -> Generator[DriveResource, None, None]:
         """What lies in the folder."""
         return self.provider.members(self)
 

@@ -21,7 +21,7 @@ def load_or_make(folder: Path, host: str) -> tuple[Path, Path]:
     """(certificate, key) of a self-made certificate for ``host``, kept 0600 in ``folder``."""
     digest = sha256(host.encode()).hexdigest()[:16]
     certificate, key = folder / f"webdav-{digest}.crt", folder / f"webdav-{digest}.key"
-    if not (certificate.exists() and key.exists()) or _expires_soon(certificate):
+    if not _belong_together(certificate, key) or _expires_soon(certificate):
         _make(certificate, key, host)
     return certificate, key
 
@@ -34,6 +34,16 @@ def fingerprint(certificate: Path) -> str:
         raise ConfigError(f"{certificate} is not a certificate that can be read: {error}") from None
     text = loaded.fingerprint(hashes.SHA256()).hex().upper()
     return ":".join(text[start : start + 2] for start in range(0, len(text), 2))
+
+
+def _belong_together(certificate: Path, key: Path) -> bool:
+    """False where one is missing or damaged, or a crash came between writing the two."""
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+    except (OSError, ValueError, TypeError):
+        return False
+    return loaded.public_key() == private.public_key()
 
 
 def _expires_soon(certificate: Path) -> bool:

@@ -20,6 +20,8 @@ _SECONDS_MAX = 1 << 33
 def receive(provider: DriveProvider, path: str, environ: dict[str, Any], check: Callable[[], None]) -> str:
     """Take the body in; returns the new file's ETag. A body that breaks off changes nothing.
 
+    It is then as durable as after write(2): saved with the next publication.
+
     ``check`` is called when all has come: somebody may have changed the file meanwhile.
     """
     mtime_ns = announced_mtime(environ)

@@ -129,6 +129,46 @@ def test_silent_connections_keep_nobody_waiting(dav: Client) -> None:
         assert time.monotonic() - started < 5
 
 
+def test_too_many_silent_connections_are_closed(dav: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway.Server, "keep_alive_conn_limit", 5)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket.create_connection(dav.address, timeout=20)) for _ in range(8)]
+        assert [each.recv(1) for each in waiting[5:]] == [b"", b"", b""]
+
+
+def test_a_silent_connection_is_closed_before_one_that_was_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "HEADER_TIMEOUT_S", 0.2)
+    with serving(tmp_path) as dav:
+        used = dav.connection()
+        used.request("OPTIONS", "/", headers=dav.authorization())
+        used.getresponse().read()
+        with socket.create_connection(dav.address, timeout=20) as silent:
+            assert silent.recv(1) == b""
+        used.request("OPTIONS", "/", headers=dav.authorization())
+        assert used.getresponse().status == 200
+        used.close()
+
+
+def test_a_slow_upload_takes_longer_than_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 1)
+
+    def slowly() -> Iterator[bytes]:
+        for _ in range(8):
+            time.sleep(0.2)
+            yield b"x" * 1000
+
+    with serving(tmp_path) as dav:
+        assert dav("PUT", "/f", slowly(), Transfer_Encoding="chunked").status == 201
+        assert len(dav("GET", "/f").body) == 8000
+        started = time.monotonic()
+        head = b"PUT /g HTTP/1.1\r\nHost: @HOST@\r\nAuthorization: @AUTH@\r\nContent-Length: 9\r\n\r\n"
+        assert dav.raw(head + b"stuck").startswith(b"HTTP/1.1 400")
+        assert time.monotonic() - started < 5
+        assert dav("GET", "/g").status == 404
+
+
 def test_a_file_that_shrinks_while_it_is_sent_cuts_the_connection(dav: Client) -> None:
     dav("PUT", "/f", os.urandom(40 << 20))
     fs = dav.fs

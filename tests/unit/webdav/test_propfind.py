@@ -61,6 +61,14 @@ def test_links_that_lead_in_circles(dav: Client) -> None:
     assert "/a/b/up/a/" in hrefs(dav("PROPFIND", "/a/b/up", Depth="1").body)
 
 
+def test_a_deep_tree(dav: Client) -> None:
+    parent = ROOT_INODE
+    for _ in range(1500):
+        parent = dav.fs.mkdir(parent, b"d", 0o755, CALLER).inode
+    assert len(hrefs(dav("PROPFIND", "/", ask("getetag"), Depth="infinity").body)) == 1501
+    assert dav.fs.open_handles() == 0
+
+
 @pytest.mark.parametrize("limit", [1, 1 << 20])
 def test_a_large_folder(dav: Client, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(propfind, "BUFFERED_BYTES_MAX", limit)

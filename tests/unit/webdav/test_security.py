@@ -128,6 +128,8 @@ def test_a_folders_page_runs_nothing(tmp_path: Path) -> None:
         assert "WsgiDAV" not in text
         assert page.headers["server"] == "cryptdrive"
         assert 'href="../"' in dav("GET", "/sub/").body.decode()
+        again = dav("GET", "/", If_None_Match=page.headers["etag"])
+        assert again.status == 200, "the sizes of the files in it are not part of the folder's ETag"
 
 
 def test_a_page_without_the_slash_leads_to_the_right_place(tmp_path: Path) -> None:
@@ -206,3 +208,21 @@ def test_a_self_made_certificate_is_kept(tmp_path: Path) -> None:
     assert tls.load_or_make(tmp_path, "192.0.2.1") == (certificate, key)
     assert tls.fingerprint(certificate) == printed
     assert len(printed) == 95
+
+
+@pytest.mark.parametrize("damage", ["", "nonsense", "another"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_damaged_certificate_is_made_anew(tmp_path: Path, damage: str, which: int) -> None:
+    paths = tls.load_or_make(tmp_path, "192.0.2.1")
+    another = tls.load_or_make(tmp_path, "192.0.2.2")
+    if damage:
+        paths[which].write_bytes(another[which].read_bytes() if damage == "another" else b"nonsense")
+    else:
+        paths[which].unlink()
+    options = WebDavOptions(
+        address=("127.0.0.1", 0),
+        certificate_file=tls.load_or_make(tmp_path, "192.0.2.1")[0],
+        key_file=paths[1],
+    )
+    with serving(tmp_path, options=options) as dav:
+        assert dav("OPTIONS", "/").status == 200
