@@ -50,21 +50,25 @@ class PublicationMachine(FileContentMachine):
         super().__init__()
         self.committed: list[Contents] = []
         """The states that the last commit may show: more than one after a publication failed."""
+        self.unfinished = False
+        """Whether a sealing or publication failed and goes on with the next."""
 
     # --- disturbed publications --------------------------------------------------------
 
     @rule(deeds=DEEDS)
     def publish_meanwhile(self, deeds: list[Deed]) -> None:
-        """Deeds between the sealings belong to the next publication."""
-        state, waiting = self._state(), list(deeds)
+        """The commit shows the moment of the call, or a later one where it began with what had failed."""
+        states, waiting = [self._state()], list(deeds)
 
         def next_deed() -> None:
             if waiting:
                 self._do(waiting.pop(0))
+                states.append(self._state())
 
         with self.drive.meanwhile(next_deed):
             self.drive.fs.sync()
-        self.committed = [state]
+        self.committed = states if self.unfinished else states[:1]
+        self.unfinished = False
         self.compare_with_the_commit()
         self.compare_everything()
 
@@ -92,8 +96,9 @@ class PublicationMachine(FileContentMachine):
                 self.drive.fs.sync()
             except StoreError:
                 self.committed.append(state)
+                self.unfinished = True
             else:
-                self.committed = [state]
+                self._everything_is_committed()
         self.compare_everything()
 
     @rule()
@@ -119,6 +124,7 @@ class PublicationMachine(FileContentMachine):
         self._everything_is_committed()
 
     def _everything_is_committed(self) -> None:
+        self.unfinished = False
         self.committed = [self._state()]
 
     def _state(self) -> Contents:
