@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ class Drive(Protocol):
     def seal(self) -> None:
         """Seal what some file has in memory, before its time."""
 
+    def meanwhile(self, action: Callable[[], None]) -> AbstractContextManager[None]:
+        """Until the block's end ``action`` is called while bytes are being sealed."""
+
     def publish(self) -> None:
         """What the background thread does: seal and put on the store what has changed."""
 
@@ -52,6 +56,11 @@ class ModelDrive:
 
     def seal(self) -> None:
         pass
+
+    @contextmanager
+    def meanwhile(self, action: Callable[[], None]) -> Iterator[None]:
+        yield
+        action()
 
     def publish(self) -> None:
         pass

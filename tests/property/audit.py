@@ -10,6 +10,7 @@ from cryptdrive.schema.keys import (
     Kind,
     dirent_name,
     extent_offset,
+    orphan_inode,
 )
 from cryptdrive.schema.records import Usage, decode_dirent, decode_extent, decode_usage, decode_xattr
 from cryptdrive.types import ROOT_INODE
@@ -18,8 +19,11 @@ from cryptdrive.vfs.filesystem import FileSystem
 Record = tuple[bytes, bytes]
 
 
-def audit(files: FileSystem) -> None:
-    """Check all records, of a file system without handles whose changes are all published."""
+def audit(files: FileSystem, *, orphans: bool = False) -> None:
+    """Check all records, of a file system whose changes are all published.
+
+    ``orphans``: there may be inodes without a name, which the vault has noted as such.
+    """
     records = _all_records(files)
     inodes: dict[int, Inode] = {}
     by_inode: dict[int, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
@@ -29,7 +33,9 @@ def audit(files: FileSystem) -> None:
             inodes[number] = decode_inode(number, value)  # type: ignore[arg-type]
         by_inode[number][kind].append((key, value))
     vault = by_inode.pop(VAULT_RECORDS)
-    assert not vault[Kind.ORPHAN], "inodes without a name are left"
+    noted = {int(orphan_inode(key)) for key, _ in vault[Kind.ORPHAN]}
+    assert orphans or not noted, "inodes without a name are left"
+    assert noted == {number for number, inode in inodes.items() if not inode.nlink}
     assert set(by_inode) == set(inodes), "records without an inode"
     _check_links(inodes, by_inode)
     for number, inode in inodes.items():
@@ -64,14 +70,13 @@ def _check_links(inodes: dict[int, Inode], by_inode: dict[int, dict[int, list[Re
                 assert child.parent == number, "a directory that does not know where it is"
         if inode.is_directory:
             below = sum(inodes[entry.inode].is_directory for entry in children)
-            assert inode.nlink == 2 + below, "a directory's count of links"
+            assert inode.nlink in (0, 2 + below), "a directory's count of links"
     for number, inode in inodes.items():
         if inode.is_directory:
-            assert links[number] == (number != ROOT_INODE), (
-                "a directory with another number of names than one"
-            )
+            named = number != ROOT_INODE and inode.nlink > 0
+            assert links[number] == named, "a directory with another number of names than one"
         else:
-            assert inode.nlink == links[number] > 0, "a file's count of links"
+            assert inode.nlink == links[number], "a file's count of links"
 
 
 def _check_inode(inode: Inode, kinds: dict[int, list[Record]]) -> None:

@@ -16,6 +16,7 @@ from tests.property.filesystem_values import (
     CREATE,
     FILE_TYPES,
     LENGTHS,
+    MEANWHILE,
     MODES,
     NAMES,
     OFFSETS,
@@ -310,6 +311,34 @@ class FileSystemMachine(SideBySideMachine):
     @rule()
     def publish_changes(self) -> None:
         self.drive.publish()
+
+    @rule(kinds=st.lists(st.tuples(st.sampled_from(MEANWHILE), PICK, PICK, NAMES), max_size=8))
+    def publish_meanwhile(self, kinds: list[tuple[str, int, int, bytes]]) -> None:
+        """Names come and go between the sealings of one publication."""
+        waiting = list(kinds)
+
+        def next_deed() -> None:
+            if waiting:
+                self._do(*waiting.pop(0))
+
+        with self.drive.meanwhile(next_deed):
+            self.drive.publish()
+
+    def _do(self, kind: str, pick: int, other: int, name: bytes) -> None:
+        """Nothing that is gone is tried, for what is gone for good shows only after the housekeeping."""
+        pick, other = min(pick, 14), min(other, 14)
+        if kind == "create":
+            self.create(pick, name, 0o644, os.O_RDWR, ROOT_CALLER)
+        elif kind == "mkdir":
+            self.mkdir(pick, name, 0o755, ROOT_CALLER)
+        elif kind == "write":
+            self.write_whole(pick, os.O_WRONLY, other * 300, 700)
+        elif kind == "rename":
+            self.rename((pick, other), (name, name), True, RenameFlags.NONE, ROOT_CALLER)
+        elif kind == "unlink":
+            self.unlink(pick, name, ROOT_CALLER)
+        elif kind == "chmod":
+            self.set_attributes(pick, 0o640 + other % 8, None, None, (None, None), ROOT_CALLER)
 
     @rule()
     def compare(self) -> None:

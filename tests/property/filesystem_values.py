@@ -36,6 +36,7 @@ ACCESS = st.sampled_from(
     [os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_TRUNC]
 )
 CREATE = st.sampled_from([os.O_RDWR, os.O_WRONLY, os.O_RDWR | os.O_EXCL, os.O_RDWR | os.O_TRUNC])
+MEANWHILE = ["create", "mkdir", "write", "write", "rename", "unlink", "chmod"]
 FILE_TYPES = st.sampled_from([0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK])
 
 

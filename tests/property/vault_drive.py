@@ -40,6 +40,7 @@ class VaultDrive:
     def publish(self) -> None:
         self.fs.purge_some()
         self.fs.sync()
+        self.audit_commit()
 
     def settle(self) -> None:
         while self.fs.purge_some():
@@ -90,6 +91,12 @@ class VaultDrive:
 
         with mock.patch.object(storage.appender, "add", hooked):
             yield
+
+    def audit_commit(self) -> None:
+        """What the last commit shows is whole in itself, whatever is open here."""
+        seen = self.last_commit()
+        if seen is not None:
+            audit(seen, orphans=True)
 
     def last_commit(self) -> FileSystem | None:
         """What somebody else would see now, who opens the vault only to read; None for an empty one."""
