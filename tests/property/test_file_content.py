@@ -214,9 +214,10 @@ def _settings(examples: int, steps: int) -> settings:
 
 
 TestFileContent = FileContentMachine.TestCase
-TestFileContent.settings = _settings(80, 40)
+TestFileContent.settings = _settings(200, 40)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_file_content_for_long() -> None:
     run_state_machine_as_test(FileContentMachine, settings=_settings(2000, 100))

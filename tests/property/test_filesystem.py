@@ -37,9 +37,10 @@ def _settings(examples: int, steps: int) -> settings:
 TestModelAgainstModel = ModelAgainstModel.TestCase
 TestModelAgainstModel.settings = _settings(10, 40)
 TestFileSystemAgainstModel = FileSystemAgainstModel.TestCase
-TestFileSystemAgainstModel.settings = _settings(100, 60)
+TestFileSystemAgainstModel.settings = _settings(300, 60)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_file_system_against_model_for_long() -> None:
-    run_state_machine_as_test(FileSystemAgainstModel, settings=_settings(3000, 100))
+    run_state_machine_as_test(FileSystemAgainstModel, settings=_settings(2000, 100))

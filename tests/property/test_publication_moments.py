@@ -180,10 +180,11 @@ def _settings(examples: int, steps: int) -> settings:
 
 
 TestPublicationMoments = PublicationMachine.TestCase
-TestPublicationMoments.settings = _settings(80, 40)
+TestPublicationMoments.settings = _settings(200, 40)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_publication_moments_for_long() -> None:
     run_state_machine_as_test(PublicationMachine, settings=_settings(2000, 100))
 
