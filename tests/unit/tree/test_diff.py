@@ -107,6 +107,19 @@ def test_only_what_is_not_shared_is_loaded() -> None:
             assert set(nodes.asked) == differing
 
 
+def test_what_lies_behind_a_large_insertion_is_not_loaded() -> None:
+    """The insertion is whole branches; what they push aside keeps its nodes, and is not looked into."""
+    nodes = WatchedNodes()
+    root = load(BIG, nodes)
+    inserted: list[Change] = [(b"02500-%05d" % number, b"v" * 30) for number in range(4000)]
+    after = apply(nodes, nodes, root, inserted)
+    differing = set(reachable(nodes, root)) ^ set(reachable(nodes, after))
+    for old, new in ((root, after), (after, root)):
+        nodes.forget()
+        assert len(list(diff(nodes, old, new))) == len(inserted)
+        assert len(set(nodes.asked) - differing) <= 3  # a neighbour a level, where separators have moved
+
+
 def test_one_changed_value_loads_two_paths() -> None:
     nodes = WatchedNodes()
     root = load(BIG, nodes)
