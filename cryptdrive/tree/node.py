@@ -1,4 +1,4 @@
-"""Nodes of the tree and their one encoding (docs/format.md, "Tree").
+"""Nodes of the tree and their one encoding (docs/format.md §8).
 
 Nodes come from a store, and from members who may be hostile: ``decode`` bounds everything and
 takes exactly the bytes that ``encode`` makes, nothing else. Lengths stand in front and the bytes
