@@ -1,5 +1,6 @@
 """A drive: an open vault with its local state. The only place that puts the parts together."""
 
+import logging
 import os
 import stat
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from cryptdrive.clock import Clock, Randomness, SystemClock, system_randomness
 from cryptdrive.config import DriveSettings, LocalFolders
 from cryptdrive.crypto.passwords import Argon2Costs
 from cryptdrive.crypto.sealing import Sealer
-from cryptdrive.errors import Rollback
+from cryptdrive.errors import CryptdriveError, Rollback
 from cryptdrive.local.commit_log import DeviceCommits
 from cryptdrive.local.device import Device, DeviceState, Head, state_folder
 from cryptdrive.local.drive_lock import DriveLock
@@ -37,6 +38,8 @@ from cryptdrive.vfs.assembly import Storage, open_filesystem, open_storage
 from cryptdrive.vfs.core import Transaction
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.housekeeping import Housekeeper
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,7 @@ class Drive:
         self._housekeeper.stop()
         try:
             if not self.read_only:
-                while self.fs.purge_some():
-                    pass
+                self._purge()
                 self._reserve.count = 0
                 self.fs.sync()
         finally:
@@ -140,6 +142,13 @@ class Drive:
             if self._lock is not None:
                 self._lock.release()
             self.store.close()
+
+    def _purge(self) -> None:
+        try:
+            while self.fs.purge_some():
+                pass
+        except CryptdriveError as error:
+            _log.warning("what nothing names any more is freed by the next mount: %s", error)
 
 
 def create_drive(

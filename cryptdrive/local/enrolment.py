@@ -9,7 +9,7 @@ from cryptdrive.crypto.signatures import SEED_BYTES, public_key_of
 from cryptdrive.errors import Invalid, Rollback
 from cryptdrive.local.device import Device, Head
 from cryptdrive.local.working_map import WorkingMap
-from cryptdrive.schema.counters import Counters
+from cryptdrive.schema.counters import COUNTER_MAX, Counters
 from cryptdrive.schema.keys import device_key, device_range, history_key
 from cryptdrive.schema.records import DeviceRecord, encode_device
 from cryptdrive.vault.heads import Tip
@@ -90,9 +90,11 @@ def device_records(
     """What each publication says of this device: its certificate, and where its counters are free."""
 
     def records(counters: Counters) -> list[tuple[bytes, bytes]]:
-        record = DeviceRecord(
-            counters.next_inode + reserve.count, counters.next_change + reserve.count, device.certificate
+        next_inode, next_change = (
+            min(counter + reserve.count, COUNTER_MAX)
+            for counter in (counters.next_inode, counters.next_change)
         )
+        record = DeviceRecord(next_inode, next_change, device.certificate)
         return [(device_key(device.tag), encode_device(record))]
 
     return records

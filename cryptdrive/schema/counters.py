@@ -4,6 +4,9 @@ from cryptdrive.errors import NoSpace
 from cryptdrive.schema.keys import COUNTER_BITS, TAG_BITS
 from cryptdrive.types import InodeNumber
 
+COUNTER_MAX = (1 << COUNTER_BITS) - 1
+"""A counter that has come here is used up: the number itself is never given out."""
+
 
 class Counters:
     """This device's counters for inode numbers and changes; guarded by the drive's lock."""
@@ -16,7 +19,7 @@ class Counters:
     def inode(self) -> InodeNumber:
         """A number that was never given before."""
         number = self.next_inode
-        if number >> COUNTER_BITS:
+        if number >= COUNTER_MAX:
             raise NoSpace("this device has used up its inode numbers; enrol it anew")
         self.next_inode = number + 1
         return InodeNumber(self.tag << COUNTER_BITS | number)
@@ -24,5 +27,7 @@ class Counters:
     def change(self) -> int:
         """A change number above all before; the tag tells devices apart that count alike."""
         number = self.next_change
+        if number >= COUNTER_MAX:
+            raise NoSpace("this device has used up its change numbers; enrol it anew")
         self.next_change = number + 1
         return number << TAG_BITS | self.tag

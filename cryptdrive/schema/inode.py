@@ -115,6 +115,7 @@ def new_inode(number: InodeNumber, mode: int, uid: int, gid: int, now_ns: int, c
 
 
 def encode_inode(inode: Inode) -> bytes:
+    """Raises Integrity for what no field can hold: numbers came from a record that was wrong already."""
     target = inode.target
     if target is None:
         kind, tail = _NO_TARGET, b""
@@ -122,27 +123,16 @@ def encode_inode(inode: Inode) -> bytes:
         kind, tail = _BLOB_TARGET, target.encode()
     else:
         kind, tail = _INLINE_TARGET, target
-    return (
-        _pack(
-            _VERSION,
-            kind,
-            inode.flags,
-            inode.mode,
-            inode.uid,
-            inode.gid,
-            inode.nlink,
-            inode.rdev,
-            inode.size,
-            inode.allocated,
-            inode.atime_ns,
-            inode.mtime_ns,
-            inode.ctime_ns,
-            inode.btime_ns,
-            inode.change,
-            inode.parent,
-        )
-        + tail
-    )
+    try:
+        head = _pack(
+            _VERSION, kind, inode.flags, inode.mode, inode.uid, inode.gid, inode.nlink,
+            inode.rdev, inode.size, inode.allocated,
+            inode.atime_ns, inode.mtime_ns, inode.ctime_ns, inode.btime_ns,
+            inode.change, inode.parent,
+        )  # fmt: skip
+    except struct.error:
+        raise Integrity(f"the record of inode {inode.number} would leave the format's limits") from None
+    return head + tail
 
 
 def decode_inode(number: InodeNumber, data: bytes) -> Inode:
@@ -161,7 +151,11 @@ def decode_inode(number: InodeNumber, data: bytes) -> Inode:
     inode.parent = InodeNumber(parent)
     if version != _VERSION or inode.mode & 0o170000 not in _TYPES or inode.mode > 0o177777:
         raise Integrity("an inode record has an unknown version or type")
-    if inode.size > FILE_BYTES_MAX or inode.nlink > LINKS_MAX or inode.flags > HAS_XATTRS:
+    if (
+        max(inode.size, inode.allocated) > FILE_BYTES_MAX
+        or inode.nlink > LINKS_MAX
+        or inode.flags > HAS_XATTRS
+    ):
         raise Integrity("an inode record is out of the format's limits")
     inode.target = _decode_target(inode, kind, data[_SIZE:])
     return inode

@@ -12,6 +12,8 @@ EXTENT_INLINE_MAX = 512
 XATTR_INLINE_MAX = 1024
 XATTR_VALUE_BYTES_MAX = 65536
 
+_TOTAL_MAX = 2**64 - 1
+
 _VERSION = 1
 _INLINE, _BLOB = 1, 2
 
@@ -106,6 +108,10 @@ class Usage(NamedTuple):
 
     allocated: int
     inodes: int
+
+    def bounded(self) -> "Usage":
+        """Within what the record can hold: totals that a hostile member set too low must not go below 0."""
+        return Usage(*(min(max(each, 0), _TOTAL_MAX) for each in self))
 
 
 def encode_usage(usage: Usage) -> bytes:

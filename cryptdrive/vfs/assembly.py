@@ -79,7 +79,7 @@ def open_filesystem(
     files = FileSystem(core, publisher, storage.appender, storage.reader, limits, disk)
 
     def final_records() -> list[tuple[bytes, bytes]]:
-        return [(USAGE_KEY, encode_usage(core.frozen_usage)), *device_records(counters)]
+        return [(USAGE_KEY, encode_usage(core.frozen_usage.bounded())), *device_records(counters)]
 
     publisher.attach(files.sealer, final_records)
     if not read_only:

@@ -5,6 +5,7 @@ Everything here runs under the drive's lock. Extents of one file never overlap.
 
 from typing import Protocol
 
+from cryptdrive.errors import Integrity
 from cryptdrive.local.working_map import WorkingMap
 from cryptdrive.schema.inode import FILE_BYTES_MAX
 from cryptdrive.schema.keys import extent_end, extent_key, extent_offset
@@ -23,7 +24,10 @@ class RecordChanges(Protocol):
 
 
 def extents_between(source: WorkingMap, inode: InodeNumber, start: int, stop: int) -> list[Extent]:
-    """All extents that hold any byte of ``[start, stop)``, in order. Raises NodeMissing."""
+    """All extents that hold any byte of ``[start, stop)``, in order.
+
+    Raises NodeMissing; Integrity for extents that overlap, which no honest device writes.
+    """
     found: list[Extent] = []
     before = extent_before(source, inode, start)
     if before is not None and before.end > start:
@@ -33,8 +37,20 @@ def extents_between(source: WorkingMap, inode: InodeNumber, start: int, stop: in
         records = source.scan(extent_key(inode, position), end_key, SCAN_PIECE)
         found += [decode_extent(extent_offset(key), value) for key, value in records]
         if len(records) < SCAN_PIECE:
+            _check_order(found)
             return found
         position = found[-1].offset + 1
+
+
+def _check_order(extents: list[Extent]) -> None:
+    """Raises Integrity unless each ends before the next begins, and the last within a file's limits."""
+    end = 0
+    for extent in extents:
+        if extent.offset < end:
+            raise Integrity("two extents of a file overlap")
+        end = extent.end
+    if end > FILE_BYTES_MAX:
+        raise Integrity("an extent reaches beyond the largest file")
 
 
 def extent_before(source: WorkingMap, inode: InodeNumber, offset: int) -> Extent | None:

@@ -35,11 +35,12 @@ class Housekeeper:
         try:
             while self._files.wants_sealing and self._files.sealer.seal_oldest():
                 pass
-            self._files.purge_some()
             if self._publication_is_due():
                 self._retry_at = self._clock.monotonic() + _RETRY_S
                 self._files.sync()
                 self._reported = ""
+            # Last, for it reads: what cannot be read must not keep anything from being saved.
+            self._files.purge_some()
         except CryptdriveError as error:
             if self._reported != str(error):
                 _log.warning("changes could not be saved to the store yet: %s", error)

@@ -1,5 +1,6 @@
 """Whole files and trees: uploads, copies that share extents, removing what nothing names."""
 
+import logging
 import stat
 
 from cryptdrive.errors import BadHandle, Exists, Integrity, Invalid, IsADirectory, NotFound, Stale
@@ -29,6 +30,7 @@ from cryptdrive.vfs.sealing import ContentSealer
 from cryptdrive.vfs.values import Attr, Caller
 
 _PIECE = 256
+_log = logging.getLogger(__name__)
 
 
 class Trees:
@@ -316,6 +318,9 @@ class Trees:
                     purges.append(number)
             except Stale:
                 continue
+            except Integrity as error:
+                # Its orphan record stays, so that it is tried again when the drive is opened next.
+                _log.warning("what is left of removed inode %d cannot be freed: %s", number, error)
         return bool(purges)
 
     def _purge(self, number: InodeNumber) -> bool:
