@@ -24,11 +24,9 @@ def running_drives(invocation: Invocation, text: str) -> list[RunningRecord]:
     Raises ConfigError: the text is none of the three.
     """
     records = runtime_folder(invocation).records()
-    if "/" in text or text.startswith("."):
-        place = absolute(text)
-        mounted = [record for record in records if record.mountpoint == place]
-        if mounted:
-            return mounted
+    mounted = [record for record in records if _is_mounted_at(invocation, record, text)]
+    if mounted:
+        return mounted
     url = store_url(invocation.drive(text))
     return sorted((record for record in records if record.store == url), key=lambda record: record.read_only)
 
@@ -44,12 +42,15 @@ def drive_or_mountpoint(invocation: Invocation, text: str) -> DriveConfig:
 
     Raises ConfigError.
     """
-    if "/" in text or text.startswith("."):
-        place = absolute(text)
-        for record in runtime_folder(invocation).records():
-            if record.mountpoint == place:
-                return invocation.drive(record.store)
+    for record in runtime_folder(invocation).records():
+        if _is_mounted_at(invocation, record, text):
+            return invocation.drive(record.store)
     return invocation.drive(text)
+
+
+def _is_mounted_at(invocation: Invocation, record: RunningRecord, text: str) -> bool:
+    """Whether ``text`` is the drive's mountpoint. A drive's name in the configuration never is one."""
+    return text not in invocation.configuration.drives and record.mountpoint == absolute(text)
 
 
 def refuse_if_running(invocation: Invocation, drive: DriveConfig) -> None:

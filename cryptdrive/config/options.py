@@ -125,12 +125,12 @@ class Config:
     def drive(self, text: str) -> DriveConfig:
         """The drive of that name, or else the defaults for ``text`` as a store.
 
-        Raises ConfigError: neither a drive's name nor a store, which has a ``/`` or ``:`` in it, or
-        starts with ``.`` or ``~``.
+        Raises ConfigError: neither a drive's name nor a store, which has a ``/`` or ``:`` in it,
+        starts with ``.`` or ``~``, or is a folder that is there.
         """
         if text in self.drives:
             return self.drives[text]
-        if "/" in text or ":" in text or text.startswith((".", "~")):
+        if "/" in text or ":" in text or text.startswith((".", "~")) or Path(text).is_dir():
             return dataclasses.replace(self.defaults, store=text)
         known = ", ".join(self.drives) or "it names none"
         raise ConfigError(f'no drive "{text}" in the configuration ({known}); a folder is written ./{text}')

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import socket
 import threading
+from errno import EADDRINUSE
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,9 @@ class WebdavServer:
             server.prepare()
         except OSError as error:
             host, port = self._options.address
-            raise ConfigError(f"cannot serve on {_in_url(host)}:{port}: {error}") from None
+            # cheroot puts the errors of all addresses into one text.
+            why = "something else uses that port; name another one" if f"[Errno {EADDRINUSE}]" in str(error) else error
+            raise ConfigError(f"cannot serve on {_in_url(host)}:{port}: {why}") from None
         self._server = server
         host, port = self._bound()
         everywhere = host in _EVERYWHERE

@@ -110,6 +110,17 @@ def test_a_name_that_is_not_in_the_file(tmp_path: Path) -> None:
         config.drive("photo")
 
 
+def test_a_folder_that_is_there_needs_no_more_than_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load(tmp_path, '[drives.photos]\nstore = "/a"')
+    monkeypatch.chdir(tmp_path)
+    for name in ("vault", "photos"):
+        (tmp_path / name).mkdir()
+    assert config.drive("vault").store == "vault"
+    assert config.drive("photos").store == "/a"  # a name in the file comes first
+
+
 # --- what it may not say -------------------------------------------------------------------
 
 
