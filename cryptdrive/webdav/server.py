@@ -98,7 +98,8 @@ class WebdavServer:
         except OSError as error:
             host, port = self._options.address
             # cheroot puts the errors of all addresses into one text.
-            why = "something else uses that port; name another one" if f"[Errno {EADDRINUSE}]" in str(error) else error
+            taken = f"[Errno {EADDRINUSE}]" in str(error)
+            why = "something else uses that port; name another one" if taken else error
             raise ConfigError(f"cannot serve on {_in_url(host)}:{port}: {why}") from None
         self._server = server
         host, port = self._bound()

@@ -154,7 +154,7 @@ def test_an_address_in_use_is_told(tmp_path: Path) -> None:
     with serving(tmp_path) as dav:
         options = WebDavOptions(address=dav.address)
         with (
-            pytest.raises(ConfigError, match="cannot serve on .*: something else uses that port"),
+            pytest.raises(ConfigError, match=r"cannot serve on .*: something else uses that port"),
             serving(tmp_path, options=options),
         ):
             pass
