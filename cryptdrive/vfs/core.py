@@ -124,16 +124,16 @@ class Transaction:
         self.events.append(Event(kind, inode, name, self.origin))
 
     def commit(self) -> None:
-        """Apply everything. Cannot fail."""
+        """Apply everything, or nothing. Raises Integrity for records that were wrong before already."""
         core = self.core
         changes = self.changes
+        for number, inode in self.edited.items():
+            changes[inode_key(number)] = None if inode is None else encode_inode(inode)
         cache = core.inode_cache
         for number, inode in self.edited.items():
             if inode is None:
-                changes[inode_key(number)] = None
                 cache.discard(number)
             else:
-                changes[inode_key(number)] = encode_inode(inode)
                 cache.put(number, inode, INODE_CACHE_ENTRY_BYTES)
         if changes:
             core.map.apply(changes)
