@@ -60,6 +60,13 @@ missing_for_fuse() {
     esac
 }
 
+# Programs that the tests run against the drive, as clients and as judges.
+missing_for_tests() {
+    local each
+    for each in cadaver curl git litmus rclone rsync; do have "$each" || echo "$each"; done
+    PATH=$PATH:/usr/sbin:/sbin have mount.davfs || echo davfs2
+}
+
 # --- the package manager -------------------------------------------------------------------
 
 manager=
@@ -108,6 +115,7 @@ without_fuse() { # reason
 
 if [ -f $stamp ] && venv_works; then
     read -r stamped_key stamped_purpose stamped_fuse <$stamp || true
+    if [ "$purpose" = test ] && [ -n "$(missing_for_tests)" ]; then stamped_key=; fi
     if [ "$stamped_key" = "$key" ] && { [ "$stamped_purpose" = test ] || [ "$stamped_purpose" = "$purpose" ]; }; then
         if [ "$stamped_fuse" = yes ] && have fusermount3; then exit 0; fi
         if [ "$stamped_fuse" = no ] && [ "${CI:-}" != true ] && [ -n "$(missing_for_fuse)" ]; then
@@ -137,7 +145,14 @@ if ! install_packages $(missing_for_fuse); then
 fi
 
 extra=
-if [ "$purpose" = test ]; then extra=dev; fi
+if [ "$purpose" = test ]; then
+    extra=dev
+    # shellcheck disable=SC2046
+    if ! install_packages $(missing_for_tests); then
+        if [ "${CI:-}" = true ]; then die "programs that the tests need cannot be installed"; fi
+        say "going on without $(missing_for_tests | xargs): tests that need them fail or are left out"
+    fi
+fi
 install_project() { # extras, separated by commas
     say "installing cryptdrive${1:+ with $1} into $venv"
     $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable ".${1:+[$1]}" >&2

@@ -49,8 +49,10 @@ def dav(tmp_path: Path) -> Iterator[Client]:
 
 
 def program(name: str) -> str:
-    """Where it is; the test is skipped without it."""
+    """Where it is; without it the test is skipped, in CI it fails."""
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is not installed: scripts/setup.sh installs it", pytrace=False)
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
