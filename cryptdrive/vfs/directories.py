@@ -1,7 +1,5 @@
 """Listing directories."""
 
-from bisect import bisect_right
-
 from cryptdrive.errors import NotADirectory, Stale
 from cryptdrive.schema.keys import dirent_key, dirent_name, dirent_range
 from cryptdrive.schema.records import decode_dirent
@@ -16,8 +14,8 @@ LISTING_PIECE = 256
 class Directories:
     """opendir, readdir, closedir.
 
-    A cookie counts the entries given out through one handle. The handle keeps the name at which
-    each reply began, so that going on, or back, finds the same place whatever came and went.
+    The handle keeps the names that it gave out, so that going on, or back, finds the same place
+    whatever came and went.
     """
 
     def __init__(self, core: Core, handles: HandleTable) -> None:
@@ -38,19 +36,18 @@ class Directories:
     def readdir(self, handle: HandleId, cookie: int) -> list[DirectoryEntry]:
         """Entries after ``cookie`` in byte order of their names; an empty list is the end."""
         found = self._handles.directory(handle)
-        after, skipped = _position(found, cookie)
+        with found.lock:
+            after, skipped = found.position(cookie)
         names = self._names(found.inode, after, LISTING_PIECE + skipped)[skipped:]
+        with found.lock:
+            cookies = found.cookies(cookie, [name for name, _ in names])
         entries = []
-        for number, (name, inode) in enumerate(names, cookie + 1):
+        for number, (name, inode) in zip(cookies, names, strict=True):
             entry = self._entry(name, number, inode)
             if entry is not None:
                 entries.append(entry)
-        if not skipped and cookie > found.starts[-1][0]:
-            found.starts.append((cookie, after))
-        # The kernel may take only the first few of these and go on from there.
-        found.names = {number: name for number, (name, _) in enumerate(names, cookie + 1)}
         if names and not entries:
-            return self.readdir(handle, cookie + len(names))
+            return self.readdir(handle, cookies[-1])
         return entries
 
     def _entry(self, name: bytes, cookie: int, number: InodeNumber) -> DirectoryEntry | None:
@@ -76,15 +73,3 @@ class Directories:
                 break
             start = piece[-1][0] + b"\0"
         return [(dirent_name(key), decode_dirent(value).inode) for key, value in records]
-
-
-def _position(handle: DirectoryHandle, cookie: int) -> tuple[bytes, int]:
-    """Where ``cookie`` is: the name after which to read, and how many entries to skip there."""
-    if not cookie:
-        return b"", 0
-    name = handle.names.get(cookie)
-    if name is not None:
-        return name, 0
-    place = bisect_right(handle.starts, cookie, key=lambda start: start[0]) - 1
-    first, after = handle.starts[place]
-    return after, cookie - first

@@ -2,7 +2,10 @@
 
 import os
 import threading
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 from cryptdrive.errors import BadHandle
 from cryptdrive.types import HandleId, InodeNumber
@@ -52,15 +55,72 @@ class FileHandle:
     """The file has no name yet: :meth:`publish` gives it one."""
 
 
-@dataclass(slots=True)
 class DirectoryHandle:
-    """An open directory: where each reply began, so that any cookie given out can be found again."""
+    """An open directory. A name that was given out keeps its cookie as long as the handle is open.
 
-    inode: InodeNumber
-    starts: list[tuple[int, bytes]] = field(default_factory=lambda: [(0, b"")])
-    """(cookie, the name it was given for), growing: where replies began."""
-    names: dict[int, bytes] = field(default_factory=dict)
-    """cookie → name, of the last reply."""
+    So a program may go back to any place, whatever came and went since (seekdir(3)). Of listings
+    longer than COOKIES_MAX only the last names are known; places before them are counted from
+    where a reply began, and then names that were removed shift them.
+    """
+
+    COOKIES_MAX = 1 << 17
+
+    def __init__(self, inode: InodeNumber) -> None:
+        self.inode = inode
+        self.lock = threading.Lock()
+        self._names: dict[int, bytes] = {}
+        self._cookies: dict[bytes, int] = {}
+        """The same the other way round; empty until a listing goes back for the first time."""
+        self._last = 0
+        self._frontier = (0, b"")
+        """Cookie and name of what is furthest on in the directory."""
+        self._starts: list[tuple[int, bytes]] = [(0, b"")]
+        """(cookie, the name that the entries counted from it come after), where replies began."""
+
+    def position(self, cookie: int) -> tuple[bytes, int]:
+        """Where ``cookie`` is: the name after which to read, and how many entries to skip there."""
+        if not cookie:
+            return b"", 0
+        name = self._names.get(cookie)
+        if name is not None:
+            return name, 0
+        place = bisect_right(self._starts, cookie, key=lambda start: start[0]) - 1
+        first, after = self._starts[place]
+        return after, cookie - first
+
+    def cookies(self, after: int, names: Sequence[bytes]) -> list[int]:
+        """The cookies of names that are given out next, the first of them after cookie ``after``."""
+        known = self._names
+        if after == self._frontier[0]:
+            given = list(range(self._last + 1, self._last + 1 + len(names)))
+            known.update(zip(given, names, strict=True))
+            if self._cookies:
+                self._cookies.update(zip(names, given, strict=True))
+            if names:
+                self._starts.append((self._last, self._frontier[1]))
+                self._last = given[-1]
+                self._frontier = given[-1], names[-1]
+        else:
+            given = self._again(names)
+        if len(known) > self.COOKIES_MAX:
+            for cookie in list(islice(known, len(known) // 2)):
+                self._cookies.pop(known.pop(cookie), None)
+        return given
+
+    def _again(self, names: Sequence[bytes]) -> list[int]:
+        if not self._cookies:
+            self._cookies.update((name, cookie) for cookie, name in self._names.items())
+        given = []
+        for name in names:
+            cookie = self._cookies.get(name)
+            if cookie is None:
+                self._last += 1
+                cookie = self._cookies[name] = self._last
+                self._names[cookie] = name
+                if name > self._frontier[1]:
+                    self._frontier = cookie, name
+            given.append(cookie)
+        return given
 
 
 class HandleTable:

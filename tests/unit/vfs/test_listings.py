@@ -49,3 +49,41 @@ def test_starting_again_shows_what_is_there_now(fs: FileSystem) -> None:
     fs.unlink(fs.root, b"0000", ROOT)
     assert fs.readdir(handle, first[-1].cookie)[0].name == b"0256"
     assert [entry.name for entry in fs.readdir(handle, 0)][:2] == [b"0001", b"0002"]
+
+
+def test_going_back_finds_the_same_place_though_names_before_it_went(fs: FileSystem) -> None:
+    handle = fs.opendir(fs.root)
+    first = fs.readdir(handle, 0)
+    second = fs.readdir(handle, first[-1].cookie)
+    for name in (b"0001", b"0003", b"0005"):
+        fs.unlink(fs.root, name, ROOT)
+    fs.mknod(fs.root, b"0005new", stat.S_IFREG | 0o644, 0, ROOT)
+    assert fs.readdir(handle, first[9].cookie)[0].name == b"0010"
+    again = fs.readdir(handle, 0)
+    names = [entry.name for entry in again]
+    assert names[:5] == [b"0000", b"0002", b"0004", b"0005new", b"0006"]
+    # Whatever was given a place keeps it, and what is new has one of its own.
+    kept = {entry.name: entry.cookie for entry in (*first, *second)}
+    assert all(kept[entry.name] == entry.cookie for entry in again if entry.name in kept)
+    new = again[3].cookie
+    assert new not in kept.values()
+    assert fs.readdir(handle, new)[0].name == b"0006"
+    assert fs.readdir(handle, second[-1].cookie)[0].name == b"0512"
+    rest, cookie = [], second[-1].cookie
+    while entries := fs.readdir(handle, cookie):
+        rest += [entry.name for entry in entries]
+        cookie = entries[-1].cookie
+    assert rest == [b"%04d" % number for number in range(512, COUNT)]
+
+
+def test_the_last_names_of_a_listing_without_end_are_known(
+    fs: FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptdrive.vfs.live.DirectoryHandle.COOKIES_MAX", 300)
+    handle, cookie, cookies = fs.opendir(fs.root), 0, {}
+    while entries := fs.readdir(handle, cookie):
+        cookies.update({entry.name: entry.cookie for entry in entries})
+        cookie = entries[-1].cookie
+    assert len(cookies) == COUNT
+    for number in (5, 300, 700, 998):
+        assert fs.readdir(handle, cookies[b"%04d" % number])[0].name == b"%04d" % (number + 1)
