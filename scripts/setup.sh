@@ -65,6 +65,10 @@ missing_for_tests() {
     local each
     for each in cadaver curl git litmus rclone rsync; do have "$each" || echo "$each"; done
     PATH=$PATH:/usr/sbin:/sbin have mount.davfs || echo davfs2
+    have getfattr || echo attr
+    have setfacl || echo acl
+    have ps || case $manager in apt) echo procps ;; dnf) echo procps-ng ;; esac
+    have sqlite3 || case $manager in apt) echo sqlite3 ;; dnf) echo sqlite ;; esac
 }
 
 # --- the package manager -------------------------------------------------------------------

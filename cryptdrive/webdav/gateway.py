@@ -186,6 +186,10 @@ def _tell_of_tls(descriptor: int) -> None:
 class TlsAdapter(BuiltinSSLAdapter):
     """TLS 1.2 and later; the handshake is left to the connection."""
 
+    def __init__(self, certificate: str, key: str) -> None:
+        super().__init__(certificate, key)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever this machine's OpenSSL would take
+
     def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, dict[str, str]]:
         wrapped = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}

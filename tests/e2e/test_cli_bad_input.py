@@ -41,7 +41,7 @@ COMMANDS = {
     "foreground": lambda line: line.run("mount", "-f", line.vault, line.mountpoint, password="wrong"),
     "serve": lambda line: line.run("serve", line.vault, "--address", "127.0.0.1:0", password="wrong"),
     "ls": lambda line: line.run("ls", line.vault, password="wrong"),
-    "put": lambda line: line.run("put", line.vault, "/etc/hosts", "/", password="wrong"),
+    "put": lambda line: line.run("put", line.vault, __file__, "/", password="wrong"),
     "passwd": lambda line: line.run("passwd", line.vault, password="wrong", CRYPTDRIVE_NEW_PASSWORD="new"),
 }
 
@@ -120,8 +120,14 @@ def test_a_read_only_store(line: CommandLine) -> None:
     subprocess.run(["mount", "-o", "remount,bind,ro", store], check=True)
     try:
         line.run("mount", store, line.mountpoint).failed(16, str(store), "--read-only")
-        line.run("put", store, "/etc/hosts", "/").failed(16, "read-only")
-        line.run("passwd", store, CRYPTDRIVE_NEW_PASSWORD="new").failed(16, "read-only")
+        for words in (
+            ("put", store, __file__, "/"),
+            ("mkdir", store, "/new"),
+            ("rm", store, "/letter"),
+            ("passwd", store),
+        ):
+            refused = line.run(*words, CRYPTDRIVE_NEW_PASSWORD="new").failed(16, str(store), "read-only")
+            assert "--read-only" not in refused.err  # is of no use here
         line.run("init", store).failed(13)
         line.run("mount", store, line.mountpoint, "--read-only").ok()
         assert (line.mountpoint / "letter").read_text() == "content"
@@ -182,7 +188,7 @@ def test_a_drive_in_use(line: CommandLine) -> None:
     content = record.read_bytes()
     record.unlink()
     line.run("mount", line.vault, other).failed(19, str(pid))
-    line.run("put", line.vault, "/etc/hosts", "/").failed(19, str(pid))
+    line.run("put", line.vault, __file__, "/").failed(19, str(pid))
     record.write_bytes(content)
     assert not is_mounted(other)
 

@@ -107,8 +107,8 @@ def test_a_mountpoint_names_its_drive(tmp_path: Path) -> None:
     with command_line(tmp_path) as line:
         line.create_vault()
         line.mount()
-        line.run("put", line.mountpoint, "/etc/hosts", "/", password=None).ok()
-        assert (line.mountpoint / "hosts").read_bytes() == Path("/etc/hosts").read_bytes()
+        line.run("put", line.mountpoint, __file__, "/", password=None).ok()
+        assert (line.mountpoint / Path(__file__).name).read_bytes() == Path(__file__).read_bytes()
         (line.mountpoint / "by-mount").write_text("content")
         assert line.run("get", line.mountpoint, "by-mount", "-", password=None).ok().out == "content"
 
@@ -134,10 +134,10 @@ def test_what_was_put_is_on_the_store(tmp_path: Path) -> None:
     with command_line(tmp_path) as line:
         line.create_vault()
         line.mount()
-        line.run("put", line.vault, "/etc/hosts", "/").ok()
+        line.run("put", line.vault, __file__, "/").ok()
         os.kill(line.status()["pid"], signal.SIGKILL)
         wait_until(lambda: "not running" in line.run("status", line.vault).ok().out)
-        assert line.run("get", line.vault, "hosts", "-").ok().out == Path("/etc/hosts").read_text()
+        assert line.run("get", line.vault, Path(__file__).name, "-").ok().out == Path(__file__).read_text()
 
 
 def test_killing_at_any_moment(tmp_path: Path) -> None:
