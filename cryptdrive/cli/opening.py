@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cryptdrive.drive import Drive
     from cryptdrive.vault.unlocking import Credentials
 
-_READ_ONLY_WORKS = "--read-only opens the drive all the same"
+READ_ONLY_WORKS = "; --read-only opens the drive all the same"
 
 
 def check_vault(drive: DriveConfig) -> None:
@@ -37,8 +37,11 @@ def check_vault(drive: DriveConfig) -> None:
         store.close()
 
 
-def check_writable(store: Store) -> None:
-    """Refuse a folder that cannot be written to now, rather than the first change. Raises StoreRefused."""
+def check_writable(store: Store, advice: str = "") -> None:
+    """Refuse a folder that cannot be written to now, rather than the first change. Raises StoreRefused.
+
+    ``advice`` ends the message.
+    """
     folder = store.capabilities.local_path
     if folder is None or os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return
@@ -47,22 +50,28 @@ def check_writable(store: Store) -> None:
     except OSError as error:
         raise StoreRefused(f"{folder}: {error.strerror}") from error
     if read_only:
-        raise StoreReadOnly(
-            f"{folder} is on a read-only file system; --read-only opens the drive all the same"
-        )
-    raise StoreRefused(f"{folder}: you may not write there; {_READ_ONLY_WORKS}")
+        raise StoreReadOnly(f"{folder} is on a read-only file system{advice}")
+    raise StoreRefused(f"{folder}: you may not write there{advice}")
 
 
 def open_drive_of(
-    invocation: Invocation, drive: DriveConfig, credentials: "Credentials", *, read_only: bool
+    invocation: Invocation,
+    drive: DriveConfig,
+    credentials: "Credentials",
+    *,
+    read_only: bool,
+    advice: str = "",
 ) -> "Drive":
-    """Open a drive in this process. Raises everything that opening raises; the store is closed then."""
+    """Open a drive in this process. Raises everything that opening raises; the store is closed then.
+
+    ``advice`` ends the message where the store cannot be written to.
+    """
     from cryptdrive.drive import open_drive  # takes longer than all the rest of a small command
 
     store = open_store(drive.store)
     try:
         if not read_only:
-            check_writable(store)
+            check_writable(store, advice)
         return open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
     except BaseException:
         store.close()
