@@ -187,7 +187,7 @@ def create_drive(
     finally:
         storage.outbox.close()
     state.save_device(device)
-    KnownStores(folders.state).remember(store.url, unlocked.vault_id)
+    KnownStores(folders.state).replace(store.url, unlocked.vault_id)
     return vault.recovery_key
 
 

@@ -37,5 +37,9 @@ class KnownStores:
                 f"the vault at {url} is another one than this machine has used there; "
                 f"if that is meant, remove {self._file(url)}"
             )
+        self.replace(url, vault_id)
+
+    def replace(self, url: str, vault_id: VaultId) -> None:
+        """The vault there is this one from now on, whichever was there before: it was just created."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(self._file(url), vault_id.hex().encode() + b"\n")

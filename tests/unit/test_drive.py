@@ -175,6 +175,21 @@ def test_another_vault_in_the_same_place_is_noticed(tmp_path: Path) -> None:
         open_with_password(FolderStore(place), folders)
 
 
+def test_a_vault_that_is_created_takes_the_place_of_a_known_one(tmp_path: Path) -> None:
+    """The folder was emptied, and a new vault made in it: nobody is asked to repair anything."""
+    folders, place = local_folders(tmp_path), tmp_path / "vault"
+    place.mkdir()
+    create(FolderStore(place), folders)
+    (state,) = (folders.state / "drives").iterdir()
+    shutil.rmtree(place)
+    place.mkdir()
+    recovery = create(FolderStore(place), folders)
+    drive = open_drive(FolderStore(place), Credentials(recovery_key=recovery), DriveSettings(), folders)
+    write(drive, b"file", b"content")
+    drive.close()
+    assert state.exists()  # what the other vault may have left here is not ours to remove
+
+
 def test_a_second_machine_becomes_a_device_of_its_own(tmp_path: Path) -> None:
     store = MemoryStore()
     first, second = local_folders(tmp_path / "a"), local_folders(tmp_path / "b")
