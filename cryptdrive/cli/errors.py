@@ -40,7 +40,7 @@ _TABLE: tuple[tuple[type[errors.CryptdriveError], int, str], ...] = (
     (errors.StoreRefused, REFUSED, ""),
     (errors.Unavailable, UNREACHABLE, "check that the store is there and try again"),
     (errors.StoreError, UNREACHABLE, ""),
-    (errors.ReadOnly, REFUSED, "open the drive without --read-only"),
+    (errors.ReadOnly, REFUSED, ""),
     (errors.NoSpace, REFUSED, "make room and try again"),
     (errors.Busy, BUSY, ""),
     (errors.Locked, BUSY, ""),

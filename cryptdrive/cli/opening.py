@@ -13,7 +13,7 @@ from cryptdrive.config import DriveConfig
 from cryptdrive.control.client import ControlClient, RemoteFiles
 from cryptdrive.control.files import DriveFiles, LocalFiles
 from cryptdrive.control.records import RuntimeFolder
-from cryptdrive.errors import StoreReadOnly, StoreRefused
+from cryptdrive.errors import ReadOnly, StoreReadOnly, StoreRefused
 from cryptdrive.store.base import Store
 from cryptdrive.store.opening import open_store
 from cryptdrive.vault.header import read_header
@@ -22,25 +22,38 @@ if TYPE_CHECKING:
     from cryptdrive.drive import Drive
     from cryptdrive.vault.unlocking import Credentials
 
-READ_ONLY_WORKS = "; --read-only opens the drive all the same"
+READ_ONLY_WORKS = ", or open the drive with --read-only"
 
 
-def check_vault(drive: DriveConfig) -> None:
+def refuse_read_only(invocation: Invocation, text: str) -> None:
+    """Keep to ``read_only`` of the configuration in commands that change a drive. Raises ReadOnly."""
+    configuration = invocation.configuration
+    if configuration.drives.get(text, configuration.defaults).read_only:
+        raise ReadOnly(
+            f"{text} is not to be changed: {invocation.config_path} says read_only = true; "
+            "nothing was changed\nto write to it, take that out of the file"
+        )
+
+
+def check_vault(drive: DriveConfig, *, writing: bool, advice: str = "") -> None:
     """Make sure that there is a vault of a format we know, before a password is asked for.
 
+    ``writing``: and that its store can be written to; ``advice`` ends the message if it cannot.
     Raises NoVault, FormatTooNew, Integrity, StoreError.
     """
     store = open_store(drive.store)
     try:
         read_header(store)
+        if writing:
+            check_writable(store, advice)
     finally:
         store.close()
 
 
 def check_writable(store: Store, advice: str = "") -> None:
-    """Refuse a folder that cannot be written to now, rather than the first change. Raises StoreRefused.
+    """Refuse a folder that cannot be written to before anything is changed. Raises StoreRefused.
 
-    ``advice`` ends the message.
+    ``advice`` ends the message: what else helps.
     """
     folder = store.capabilities.local_path
     if folder is None or os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
@@ -50,28 +63,24 @@ def check_writable(store: Store, advice: str = "") -> None:
     except OSError as error:
         raise StoreRefused(f"{folder}: {error.strerror}") from error
     if read_only:
-        raise StoreReadOnly(f"{folder} is on a read-only file system{advice}")
-    raise StoreRefused(f"{folder}: you may not write there{advice}")
+        raise StoreReadOnly(
+            f"{folder} is on a read-only file system; nothing was changed\n"
+            f"mount that file system for writing{advice}"
+        )
+    raise StoreRefused(
+        f"{folder}: you may not write there; nothing was changed\n"
+        f"make the folder writable for your user{advice}"
+    )
 
 
 def open_drive_of(
-    invocation: Invocation,
-    drive: DriveConfig,
-    credentials: "Credentials",
-    *,
-    read_only: bool,
-    advice: str = "",
+    invocation: Invocation, drive: DriveConfig, credentials: "Credentials", *, read_only: bool
 ) -> "Drive":
-    """Open a drive in this process. Raises everything that opening raises; the store is closed then.
-
-    ``advice`` ends the message where the store cannot be written to.
-    """
+    """Open a drive in this process. Raises everything that opening raises; the store is closed then."""
     from cryptdrive.drive import open_drive  # takes longer than all the rest of a small command
 
     store = open_store(drive.store)
     try:
-        if not read_only:
-            check_writable(store, advice)
         return open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
     except BaseException:
         store.close()
@@ -84,6 +93,8 @@ def drive_files(invocation: Invocation, text: str, *, writing: bool) -> Iterator
 
     What was changed is on the store when the block has ended.
     """
+    if writing:
+        refuse_read_only(invocation, text)
     record = running_drive(invocation, text, writing=writing)
     if record is not None:
         with ControlClient(RuntimeFolder(invocation.folders.runtime), record) as client:
@@ -93,7 +104,7 @@ def drive_files(invocation: Invocation, text: str, *, writing: bool) -> Iterator
                 remote.sync()
         return
     drive = invocation.drive(text)
-    check_vault(drive)
+    check_vault(drive, writing=writing)
     if writing:
         refuse_if_running(invocation, drive)
     credentials = credentials_for(invocation, drive)

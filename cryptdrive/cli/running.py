@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cryptdrive.cli.errors import message
 from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.opening import READ_ONLY_WORKS, open_drive_of
+from cryptdrive.cli.opening import open_drive_of
 from cryptdrive.cli.stopping import IdleWatch, StopRequests
 from cryptdrive.cli.terminal import size_text
 from cryptdrive.config import DriveConfig
@@ -230,7 +230,7 @@ def run_drive(
 ) -> None:
     """Open a drive and run it in this process until its end. Raises what opening and running raise."""
     tune()
-    drive = open_drive_of(invocation, config, credentials, read_only=plan.read_only, advice=READ_ONLY_WORKS)
+    drive = open_drive_of(invocation, config, credentials, read_only=plan.read_only)
     running = RunningDrive(drive, plan, invocation.folders.runtime, log_file)
     running.stops.install()
     running.run(ready)

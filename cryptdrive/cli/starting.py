@@ -7,7 +7,7 @@ from cryptdrive.cli.errors import DONE
 from cryptdrive.cli.finding import refuse_if_running
 from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.opening import check_vault
+from cryptdrive.cli.opening import READ_ONLY_WORKS, check_vault
 from cryptdrive.cli.passwords import credentials_for
 from cryptdrive.cli.terminal import complain, say
 from cryptdrive.config import DriveConfig
@@ -24,7 +24,7 @@ def start(invocation: Invocation, config: DriveConfig, plan: FrontEnds, *, foreg
 
         check_fuse(plan.mount)
         check_mountpoint(plan.mountpoint, nonempty=plan.mount.nonempty)
-    check_vault(config)
+    check_vault(config, writing=not plan.read_only, advice=READ_ONLY_WORKS)
     if not plan.read_only:
         refuse_if_running(invocation, config)
     credentials = credentials_for(invocation, config)

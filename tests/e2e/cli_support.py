@@ -55,6 +55,8 @@ class CommandLine:
         self.mountpoint = folder / "mount"
         self.mountpoint.mkdir()
         self.recovery_key = ""
+        self.prefix: tuple[str, ...] = ()
+        """What commands are run through, a program that takes rights away say."""
         self.environment = {
             **{
                 name: value
@@ -89,7 +91,7 @@ class CommandLine:
     ) -> Done:
         """Run one command to its end; the password comes by the variable."""
         done = subprocess.run(
-            [*PROGRAM, *map(str, arguments)],
+            [*self.prefix, *PROGRAM, *map(str, arguments)],
             env=self._variables(password, variables),
             cwd=cwd or self.folder,
             input=data,

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.opening import check_writable
 from cryptdrive.cli.options import common_options
 from cryptdrive.cli.passwords import password_for_new_vault
 from cryptdrive.cli.terminal import say, spinner
@@ -56,6 +57,7 @@ def check_place_of(drive: DriveConfig) -> None:
     store = open_store(drive.store, create=True)
     try:
         check_place(store)
+        check_writable(store)
     finally:
         store.close()
 

@@ -6,7 +6,7 @@ import click
 
 from cryptdrive.cli.finding import drive_or_mountpoint
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.opening import check_vault, check_writable
+from cryptdrive.cli.opening import check_vault, refuse_read_only
 from cryptdrive.cli.options import LOCAL_PATH, common_options, drive_argument, option
 from cryptdrive.cli.passwords import credentials_for, new_password
 from cryptdrive.cli.terminal import say, spinner
@@ -43,14 +43,14 @@ def command(
       cryptdrive passwd photos --recovery-key-file /media/usb/recovery-key.txt
     """
     invocation.start_logging()
+    refuse_read_only(invocation, drive)
     config = drive_or_mountpoint(invocation, drive)
-    check_vault(config)
+    check_vault(config, writing=True)
     credentials = credentials_for(invocation, config)
     from cryptdrive.drive import change_password
 
     store = open_store(config.store)
     try:
-        check_writable(store)
         new = new_password(new_password_file, new_password_command)
         with spinner(invocation, "Changing the password …"):
             change_password(store, credentials, new, invocation.folders)

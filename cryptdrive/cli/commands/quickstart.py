@@ -13,6 +13,7 @@ from cryptdrive.cli.errors import DONE
 from cryptdrive.cli.finding import running_drive
 from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.opening import check_vault
 from cryptdrive.cli.options import LOCAL_PATH, checked, common_options, option
 from cryptdrive.cli.passwords import (
     HOW_TO_GIVE,
@@ -103,6 +104,7 @@ def _tell_places(mountpoint: str | None, webdav_url: str | None) -> None:
 def _credentials_of_vault(invocation: Invocation, config: DriveConfig) -> Credentials:
     """What opens the vault, which is created if there is none. Raises what init raises, WrongKey."""
     if _has_vault(config):
+        check_vault(config, writing=True)
         try:
             return credentials_for(invocation, config)
         except WrongKey as error:
