@@ -163,7 +163,7 @@ def create_drive(
     """Create a vault with an empty root directory, and enrol this machine as its first device.
 
     Returns the recovery key's text, which is shown once and kept nowhere.
-    Raises VaultExists, StoreRefused, Invalid, StoreError.
+    Raises VaultExists, StoreRefused, Invalid, StoreError; OSError where local state cannot be kept.
     """
     clock = clock or SystemClock()
     vault = begin_vault(store, password, costs or Argon2Costs(), randomness)
@@ -183,11 +183,17 @@ def create_drive(
         )  # fmt: skip
         fs.core.transact(_make_root)
         fs.sync()
-        finish_vault(store, vault)
     finally:
         storage.outbox.close()
     state.save_device(device)
-    KnownStores(folders.state).replace(store.url, unlocked.vault_id)
+    known = KnownStores(folders.state)
+    known.replace(store.url, unlocked.vault_id)
+    # Last: once the vault is there, nothing may keep the recovery key from being shown.
+    try:
+        finish_vault(store, vault)
+    except BaseException:
+        known.forget(store.url)
+        raise
     return vault.recovery_key
 
 

@@ -40,6 +40,10 @@ class KnownStores:
         self.replace(url, vault_id)
 
     def replace(self, url: str, vault_id: VaultId) -> None:
-        """The vault there is this one from now on, whichever was there before: it was just created."""
+        """The vault there is this one from now on, whichever was there before: it is being created."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(self._file(url), vault_id.hex().encode() + b"\n")
+
+    def forget(self, url: str) -> None:
+        """This machine has seen no vault there."""
+        self._file(url).unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from cryptdrive.store.faults import Fault, FaultyStore, scripted
 from cryptdrive.store.folder import FolderStore
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import ROOT_INODE, ObjectName
+from cryptdrive.vault.header import HEADER_NAME
 from cryptdrive.vault.unlocking import Credentials
 from cryptdrive.vfs.values import Caller
 from tests.support.keys import CHEAP, PASSWORD, create, local_folders, open_with_password
@@ -188,6 +189,24 @@ def test_a_vault_that_is_created_takes_the_place_of_a_known_one(tmp_path: Path) 
     write(drive, b"file", b"content")
     drive.close()
     assert state.exists()  # what the other vault may have left here is not ours to remove
+
+
+def test_no_vault_comes_to_be_whose_recovery_key_would_not_be_shown(tmp_path: Path) -> None:
+    folders, store = local_folders(tmp_path), MemoryStore()
+    folders.state.mkdir(parents=True, exist_ok=True)
+    (folders.state / "stores").write_text("in the way")
+    with pytest.raises(OSError, match="stores"):
+        create(store, folders)
+    with pytest.raises(NoVault):
+        open_with_password(store, local_folders(tmp_path / "elsewhere"))
+
+
+def test_a_vault_that_could_not_be_finished_is_not_known(tmp_path: Path) -> None:
+    folders = local_folders(tmp_path)
+    store = FaultyStore(MemoryStore(), lambda operation, name: Fault.BEFORE if name == HEADER_NAME else None)
+    with pytest.raises(Unavailable):
+        create(store, folders)
+    assert list((folders.state / "stores").iterdir()) == []
 
 
 def test_a_second_machine_becomes_a_device_of_its_own(tmp_path: Path) -> None:
