@@ -93,6 +93,10 @@ class QuotaExceeded(NoSpace):
     """The store's quota is used up."""
 
 
+class DiskError(FileError):
+    """This machine's own disk failed to keep something."""
+
+
 class Locked(FileError):
     """Somebody else holds a lock on it."""
 

@@ -13,11 +13,10 @@ from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.opening import open_drive_of
 from cryptdrive.cli.stopping import IdleWatch, StopRequests
-from cryptdrive.cli.terminal import size_text
 from cryptdrive.config import DriveConfig
 from cryptdrive.control.records import RunningRecord, RuntimeFolder
 from cryptdrive.control.server import ControlServer
-from cryptdrive.errors import MountpointError, StoreError, UnsentData, Unsupported
+from cryptdrive.errors import MountpointError, StoreError, Unsupported
 from cryptdrive.fuse.mountpoint import unmount
 from cryptdrive.local.process import tune
 from cryptdrive.vfs.filesystem import FileSystem
@@ -139,7 +138,7 @@ class RunningDrive:
             locks = self._drive.sealed_file("webdav-locks")
             umask = 0o077 if plan.mount.umask is None else plan.mount.umask
             self._webdav = WebdavServer(
-                self.fs, plan.webdav, locks, self._drive.folder, read_only=plan.read_only, umask=umask
+                self.fs, plan.webdav, locks, self._drive.state_path, read_only=plan.read_only, umask=umask
             )
             self._webdav.start()
         if plan.mountpoint is None:
@@ -190,20 +189,13 @@ class RunningDrive:
     def _save(self) -> None:
         """Save and close; tries again as long as the store refuses. A second request gives up.
 
-        Raises UnsentData: what is not on the store is lost.
+        Raises UnsentData: what is not on the store is safe here; and what kept it from being saved here.
         """
         try:
             if not self._drive.read_only:
                 self._flush_patiently()
         finally:
-            status = self._drive.status()
-            try:
-                self._drive.close()
-            except StoreError as error:
-                left = size_text(status.unsealed_bytes + status.outbox_bytes)
-                raise UnsentData(
-                    f"changes ({left}, {status.changed_records} records) could not be saved: {error}"
-                ) from error
+            self._drive.close()
 
     def _flush_patiently(self) -> None:
         give_up_at = time.monotonic() + SAVE_SECONDS_MAX

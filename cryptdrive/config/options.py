@@ -46,6 +46,10 @@ class DriveSettings:
     """Memory for decrypted file data."""
     node_cache_mib: int = _option(128, whole_number(8, 65536))
     """Memory for decoded nodes of the tree."""
+    parallel_uploads: int = _option(2, whole_number(1, 64))
+    """Packs that are sent to the store at once."""
+    save_interval_s: float = _option(5.0, seconds(0.01, 3600))
+    """Changes are durable on this machine at the latest after that long, also without fsync."""
     publish_quiet_s: float = _option(5.0, seconds(0.01, 86400))
     """Publish when nothing was changed for that long."""
     publish_interval_s: float = _option(30.0, seconds(0.01, 86400))

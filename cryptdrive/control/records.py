@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from cryptdrive.errors import ConfigError
-from cryptdrive.local.sealed_file import write_durably
+from cryptdrive.local.disk import write_durably
 
 _log = logging.getLogger(__name__)
 

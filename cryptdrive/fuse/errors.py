@@ -27,6 +27,7 @@ ERRNO_OF: dict[type[errors.CryptdriveError], int] = {
     errors.NoSpace: errno.ENOSPC,
     errors.QuotaExceeded: errno.EDQUOT,
     errors.Locked: errno.EBUSY,
+    errors.DiskError: errno.EIO,
     errors.Busy: errno.EBUSY,
     errors.Unsupported: errno.EOPNOTSUPP,
     errors.Integrity: errno.EIO,

@@ -18,8 +18,8 @@ from cryptdrive.vault.slot_tables import SlotTableId
 class DeviceCommits:
     """Appends commits to the history that ends at ``head``: one device, one process.
 
-    A commit is put under a name that no other commit can have. One whose put failed is kept, and
-    tried again with the same bytes.
+    A commit is put under a name that no other commit can have. One whose put failed is tried again
+    with the same bytes.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class DeviceCommits:
         self._device = device
         self._clock = clock
         self._save_head = save_head
-        self._pending: tuple[PackedRef | None, CommitId, bytes] | None = None
 
     def ancestors_of_next(self) -> list[tuple[bytes, bytes]]:
         """The history record of the head, which is the next commit's parent."""
@@ -49,22 +48,8 @@ class DeviceCommits:
             return []
         return [(history_key(self.head.number, self.head.hash), b"")]
 
-    def append(self, root: PackedRef | None) -> None:
-        """Returns when the store holds the commit of ``root``, and this device knows it as its head.
-
-        Raises Rollback: another device has published meanwhile; nothing was written.
-        """
-        if self._pending is None or self._pending[0] != root:
-            self._pending = (root, *self._seal(root))
-        _, commit, data = self._pending
-        self._refuse_others(commit)
-        put_once(self._store, commit_name(commit), data)
-        self.head = commit
-        self._pending = None
-        self.message = ""
-        self._save_head(Head(commit.number, commit.hash))
-
-    def _seal(self, root: PackedRef | None) -> tuple[CommitId, bytes]:
+    def seal(self, root: PackedRef | None, journal_sequence: int) -> tuple[CommitId, bytes]:
+        """The commit that follows the head; nobody knows it yet."""
         parents = (self.head,) if self.head is not None else ()
         commit = Commit(
             number=self.head.number + 1 if self.head is not None else 1,
@@ -73,12 +58,26 @@ class DeviceCommits:
             epoch=self._sealer.epoch,
             slot_table=self.slot_table,
             certificate=self._device.certificate,
-            journal_sequence=0,
+            journal_sequence=journal_sequence,
             pruned_below=0,
             time_ns=self._clock.now_ns(),
             message=self.message,
         )
         return seal_commit(self._sealer, self._device.seed, commit)
+
+    def put(self, commit: CommitId, data: bytes, journal_sequence: int) -> None:
+        """Returns when the store holds a commit of :meth:`seal`, and this device knows it as its head.
+
+        ``journal_sequence`` is the last group in it.
+
+        May be called again with the same bytes, also by a later process. Raises Rollback: another
+        device has published meanwhile, and nothing was written; StoreError, DiskError, NoSpace.
+        """
+        self._refuse_others(commit)
+        put_once(self._store, commit_name(commit), data)
+        self._save_head(Head(commit.number, commit.hash, journal_sequence))
+        self.head = commit
+        self.message = ""
 
     def _refuse_others(self, commit: CommitId) -> None:
         """Two commits of one number would be a fork, which this version cannot merge."""

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from cryptdrive.crypto.sealing import Sealer
 from cryptdrive.errors import Integrity
+from cryptdrive.local.disk import LocalFolder, disk_errors
 from cryptdrive.local.sealed_file import SealedFile
 from cryptdrive.types import VaultId
 
 _device = struct.Struct(">B32s3s16s32sQH")
-_head = struct.Struct(">BQ32s")
-_VERSION = 1
+_head = struct.Struct(">BQ32sQ")
+_VERSION, _HEAD_VERSION = 1, 2
+_head_of_version_1 = struct.Struct(">BQ32s")
 _MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 
@@ -29,10 +31,14 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last commit that this device has verified and works from."""
+    """The last commit that this device has verified and works from.
+
+    ``journal_sequence`` is the last group of this device's journal that is on the store.
+    """
 
     number: int
     hash: bytes
+    journal_sequence: int = 0
 
 
 class DeviceState:
@@ -42,10 +48,10 @@ class DeviceState:
     is not used: two devices with one tag would give one inode number twice.
     """
 
-    def __init__(self, folder: Path, sealer: Sealer) -> None:
+    def __init__(self, folder: LocalFolder, sealer: Sealer) -> None:
         self._folder = folder
-        self._device = SealedFile(folder / "device", sealer, "device")
-        self._head = SealedFile(folder / "head", sealer, "head")
+        self._device = SealedFile(folder, "device", sealer, "device")
+        self._head = SealedFile(folder, "head", sealer, "head")
 
     def load_device(self) -> Device | None:
         """None if there is none, or it was made elsewhere. Raises Integrity."""
@@ -53,16 +59,16 @@ class DeviceState:
         if data is None:
             return None
         if len(data) < _device.size:
-            raise Integrity(f"{self._folder}/device is damaged")
+            raise Integrity(f"{self._folder.path}/device is damaged")
         version, seed, tag, member, machine, folder_inode, length = _device.unpack_from(data)
         if version != _VERSION or len(data) != _device.size + length:
-            raise Integrity(f"{self._folder}/device is damaged, or was written by a newer version")
-        if machine != _machine_id() or folder_inode != self._folder.stat().st_ino:
+            raise Integrity(f"{self._folder.path}/device is damaged, or was written by a newer version")
+        if machine != _machine_id() or folder_inode != _inode_of(self._folder):
             return None
         return Device(seed, int.from_bytes(tag, "big"), member, data[_device.size :])
 
     def save_device(self, device: Device) -> None:
-        folder_inode = self._folder.stat().st_ino
+        folder_inode = _inode_of(self._folder)
         head = _device.pack(
             _VERSION,
             device.seed,
@@ -79,12 +85,16 @@ class DeviceState:
         data = self._head.load()
         if data is None:
             return None
-        if len(data) != _head.size or data[0] != _VERSION:
-            raise Integrity(f"{self._folder}/head is damaged, or was written by a newer version")
+        if len(data) == _head_of_version_1.size and data[0] == 1:
+            return Head(*_head_of_version_1.unpack(data)[1:])
+        if len(data) != _head.size or data[0] != _HEAD_VERSION:
+            raise Integrity(f"{self._folder.path}/head is damaged, or was written by a newer version")
         return Head(*_head.unpack(data)[1:])
 
     def save_head(self, head: Head) -> None:
-        self._head.save(_head.pack(_VERSION, head.number, head.hash))
+        """Raises DiskError, NoSpace."""
+        with disk_errors(self._folder, "keeping the head"):
+            self._head.save(_head.pack(_HEAD_VERSION, head.number, head.hash, head.journal_sequence))
 
 
 def state_folder(state: Path, vault_id: VaultId) -> Path:
@@ -92,6 +102,11 @@ def state_folder(state: Path, vault_id: VaultId) -> Path:
     folder = state / "drives" / vault_id.hex()[:32]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def _inode_of(folder: LocalFolder) -> int:
+    """Tells a folder from its copies on the same machine."""
+    return folder.path.stat().st_ino if folder.path is not None else 0
 
 
 def _machine_id() -> bytes:

@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cryptdrive.errors import OtherVault
-from cryptdrive.local.sealed_file import write_durably
+from cryptdrive.local.disk import write_durably
 from cryptdrive.types import VaultId
 
 

@@ -1,38 +1,51 @@
-"""Packs that are complete here and not yet confirmed by the store."""
+"""Packs on this machine that the store has not confirmed: one file each."""
 
 import logging
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
-from cryptdrive.errors import CryptdriveError
-from cryptdrive.objects.pack import PACK_BYTES_MAX, pack_name
-from cryptdrive.store.base import Store
+from cryptdrive.errors import DiskError
+from cryptdrive.local.disk import LocalFile, LocalFolder, disk_errors
+from cryptdrive.objects.pack import PACK_BYTES_MAX
 from cryptdrive.types import PackId
-from cryptdrive.waiting import before_waiting
 
 _log = logging.getLogger(__name__)
 
 _FREE_BUFFERS_MAX = 2
+_UNSYNCED_MAX = 2
+"""Complete packs that are not on disk for certain keep their buffers: the disk may fail to take them."""
+
+
+class _Unsynced:
+    """A complete pack that may not be on disk yet; its first ``done`` bytes are."""
+
+    __slots__ = ("buffer", "done", "is_written", "whole")
+
+    def __init__(self, whole: memoryview, buffer: bytearray, done: int) -> None:
+        self.whole = whole
+        self.buffer = buffer
+        self.done = done
+        self.is_written = False
 
 
 class Outbox:
-    """Puts packs into the store, several at once, and keeps each until the store has it.
+    """Keeps packs from their first bytes until the store has them. Thread-safe.
 
-    A pack that the store refused stays, with the same bytes, and is tried again by
-    :meth:`settle`. Thread-safe. Memory: at most ``waiting_max`` packs and one more a thread that
-    submits.
+    A complete pack never changes: a store may have taken its file over, under another name.
     """
 
-    def __init__(self, store: Store, parallel: int = 2, waiting_max: int = 6) -> None:
-        self._store = store
-        self._waiting_max = waiting_max
-        self._changed = threading.Condition()
-        self._packs: dict[PackId, tuple[memoryview, bytearray]] = {}
-        self._running = 0
-        self._failed: dict[PackId, CryptdriveError] = {}
+    def __init__(self, folder: LocalFolder) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._packs: dict[PackId, int] = {}
+        """Complete packs and their lengths."""
+        self._files: dict[PackId, LocalFile] = {}
+        self._open_bytes: dict[PackId, int] = {}
+        """How much of a pack that is not complete lies in its file."""
+        self._unsynced: dict[PackId, _Unsynced] = {}
         self._free: deque[bytearray] = deque(maxlen=_FREE_BUFFERS_MAX)
-        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="outbox")
+        self._total = 0
 
     def buffer(self) -> bytearray:
         """Room for one pack."""
@@ -41,73 +54,149 @@ class Outbox:
         except IndexError:
             return bytearray(PACK_BYTES_MAX)
 
-    def take(self, pack: PackId, whole: memoryview, buffer: bytearray) -> None:
-        """Take a complete pack over, to be read from here; ``whole`` lies in ``buffer``."""
-        with self._changed:
-            self._packs[pack] = (whole, buffer)
+    # --- filling packs -----------------------------------------------------------------------
 
-    def send(self, pack: PackId) -> None:
-        """Start putting a pack that was taken; nobody reads its buffer elsewhere from now on.
+    def write_open(self, pack: PackId, content: memoryview) -> None:
+        """Let the first ``len(content)`` bytes of a pack that is being filled be on disk for certain.
 
-        Waits while ``waiting_max`` packs are under way. Never fails because of the store: what the
-        store says is raised by :meth:`settle`.
+        Raises DiskError, NoSpace; what was there for certain still is, and a later try writes the rest.
         """
-        with self._changed:
-            while self._running >= self._waiting_max:
-                self._changed.wait()
-            self._running += 1
-            whole, _ = self._packs[pack]
-        self._pool.submit(self._put, pack, whole)
+        with disk_errors(self._folder, "keeping written data"):
+            done = self._open_bytes.get(pack, 0)
+            file = self._file_for(pack)
+            file.write(done, content[done:])
+            file.sync()
+            if not done:
+                self._folder.sync()
+            self._open_bytes[pack] = len(content)
 
-    def _put(self, pack: PackId, whole: memoryview) -> None:
-        failure: CryptdriveError | None = None
+    def _file_for(self, pack: PackId) -> LocalFile:
+        file = self._files.get(pack)
+        if file is None:
+            file = self._files[pack] = self._folder.create(pack.hex())
+        return file
+
+    def reopen(self, pack: PackId, done: int) -> None:
+        """Go on with a pack that an earlier process was filling, ``done`` bytes of it in its file.
+
+        Raises DiskError.
+        """
+        if done:
+            with disk_errors(self._folder, "reading kept data"):
+                self._files[pack] = self._folder.open(pack.hex())
+            self._open_bytes[pack] = done
+
+    def complete(self, pack: PackId, whole: memoryview, buffer: bytearray) -> None:
+        """Take a complete pack over, which lies in ``buffer``; it is read from here from now on.
+
+        It is on disk for certain after :meth:`sync`. Raises DiskError, NoSpace where too many wait
+        for that already; then it was not taken.
+        """
+        if len(self._unsynced) >= _UNSYNCED_MAX:
+            self.sync()
+        state = _Unsynced(whole, buffer, self._open_bytes.get(pack, 0))
         try:
-            self._store.put(pack_name(pack), whole)
-        except CryptdriveError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - it must reach settle(), not end a thread unseen
-            _log.exception("putting a pack failed unexpectedly")
-            failure = CryptdriveError(f"putting a pack failed: {type(error).__name__}")
-        with self._changed:
-            self._running -= 1
-            if failure is None:
-                _, buffer = self._packs.pop(pack)
-                self._free.append(buffer)
-            else:
-                self._failed[pack] = failure
-            self._changed.notify_all()
+            self._write(pack, state)
+        except OSError as error:
+            _log.debug("a pack could not be written yet: %s", error)  # sync() tries again, and tells
+        with self._lock:
+            self._packs[pack] = len(whole)
+            self._unsynced[pack] = state
+            self._total += len(whole)
+        self._open_bytes.pop(pack, None)
 
-    def settle(self) -> None:
-        """Return when the store has confirmed every pack submitted before.
+    def _write(self, pack: PackId, state: _Unsynced) -> None:
+        self._file_for(pack).write(state.done, state.whole[state.done :])
+        state.is_written = True
 
-        Packs that failed earlier are tried once more first. Raises the first failure; the packs stay.
+    def sync(self) -> None:
+        """All complete packs are on disk for certain when it returns. Raises DiskError, NoSpace."""
+        with self._sync_lock, disk_errors(self._folder, "keeping written data"):
+            with self._lock:
+                waiting = list(self._unsynced.items())
+            if not waiting:
+                return
+            for pack, state in waiting:
+                if not state.is_written:
+                    self._write(pack, state)
+                # What a failed sync leaves on disk is unknown: until it is well, it is to be written again.
+                state.is_written = False
+                self._files[pack].sync()
+                state.is_written = True
+            self._folder.sync()
+            with self._lock:
+                for pack, state in waiting:
+                    if self._unsynced.pop(pack, None) is not None:
+                        self._free.append(state.buffer)
+
+    # --- complete packs ----------------------------------------------------------------------
+
+    def adopt(self, pack: PackId, length: int) -> None:
+        """Know a complete pack that an earlier process left, and that is on disk for certain.
+
+        Raises FileNotFoundError, DiskError where it is not there in its full length.
         """
-        with self._changed:
-            again = list(self._failed)
-            self._failed.clear()
-            self._running += len(again)
-            views = [(pack, self._packs[pack][0]) for pack in again]
-        for pack, whole in views:
-            self._pool.submit(self._put, pack, whole)
-        with self._changed:
-            while self._running:
-                before_waiting()
-                self._changed.wait()
-            for error in self._failed.values():
-                raise error
+        with disk_errors(self._folder, "reading kept data"):
+            file = self._folder.open(pack.hex())
+            if file.size() < length:
+                raise DiskError(f"{self._folder.path}/{pack.hex()} is cut short")
+        with self._lock:
+            self._packs[pack] = length
+            self._files[pack] = file
+            self._total += length
+
+    def hold(self, pack: PackId, content: bytes) -> None:
+        """Know what an earlier process left of a pack that it did not complete, only to be read."""
+        with self._lock:
+            self._packs[pack] = len(content)
+            self._unsynced[pack] = _Unsynced(memoryview(content), bytearray(), len(content))
 
     def read(self, pack: PackId, offset: int, length: int) -> bytes | None:
-        """Bytes of a pack that is still here; None if it is not."""
-        with self._changed:
-            found = self._packs.get(pack)
-            return None if found is None else bytes(found[0][offset : offset + length])
+        """Bytes of a complete pack; None if it is not here. Raises DiskError."""
+        with self._lock:
+            file, size = self._files.get(pack), self._packs.get(pack)
+            unsynced = self._unsynced.get(pack)
+            if size is None:
+                return None
+            if unsynced is not None:
+                return bytes(unsynced.whole[offset : min(offset + length, size)])
+            if file is None:
+                return None
+        with disk_errors(self._folder, "reading kept data"):
+            return file.read(offset, min(length, size - offset))
+
+    def length(self, pack: PackId) -> int | None:
+        """A complete pack's length; None if it is not here."""
+        return self._packs.get(pack)
+
+    def path(self, pack: PackId) -> str | None:
+        """Where a pack's file is; None where it is no real one."""
+        return None if self._folder.path is None else str(self._folder.path / pack.hex())
+
+    def drop(self, pack: PackId) -> None:
+        """A pack is not needed here any more. Raises DiskError; it is gone from here all the same."""
+        with self._sync_lock, self._lock:
+            self._files.pop(pack, None)
+            unsynced = self._unsynced.pop(pack, None)
+            self._total -= self._packs.pop(pack, 0)
+        if unsynced is not None:
+            self._free.append(unsynced.buffer)
+        with disk_errors(self._folder, "tidying"):
+            self._folder.remove(pack.hex())
+
+    def remove_unknown(self) -> None:
+        """Remove what an earlier process left and nothing needs. Raises DiskError."""
+        with disk_errors(self._folder, "tidying"):
+            known = {pack.hex() for pack in (*self._packs, *self._open_bytes)}
+            for name in self._folder.names():
+                if name not in known:
+                    self._folder.remove(name)
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that the store has not confirmed."""
-        with self._changed:
-            return sum(len(whole) for whole, _ in self._packs.values())
+        """Bytes of complete packs that are kept."""
+        return self._total
 
-    def close(self) -> None:
-        """End the threads; what is not confirmed is dropped."""
-        self._pool.shutdown(wait=True)
+    def free_bytes(self) -> int:
+        """Bytes that may still be written on the disk."""
+        return self._folder.free_bytes()

@@ -1,60 +1,47 @@
-"""Publishing: from the memtable and the unsealed bytes to a commit on the store."""
+"""Publishing: from what is saved here to a commit on the store."""
 
+import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
-from cryptdrive.errors import CryptdriveError
+from cryptdrive.errors import CryptdriveError, FileError
+from cryptdrive.local.frames import FrameKind, Prepared, encode_prepared
+from cryptdrive.local.journal import Journal
 from cryptdrive.local.nodes import NodeStore, WaitingNodeSource
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.local.packing import PackAppender
+from cryptdrive.local.saving import ChangeSaver
+from cryptdrive.local.sending import PackSender
 from cryptdrive.local.working_map import WorkingMap
-from cryptdrive.objects.ref import PackedRef
+from cryptdrive.objects.ref import PackedRef, Ref
+from cryptdrive.schema.references import blob_of
 from cryptdrive.tree.apply import apply
 from cryptdrive.tree.memtable import Memtable
+from cryptdrive.types import PackId
+from cryptdrive.vault.commits import CommitId
 from cryptdrive.waiting import before_waiting
 
-
-class UnsealedContents(Protocol):
-    """The bytes that the file system has taken and not sealed."""
-
-    def has_changes(self) -> bool:
-        """Whether there is anything unsealed; under the map's lock."""
-
-    def finish_early(self) -> None:
-        """Finish what an early sealing began and did not end; under the seal lock."""
-
-    def cut(self) -> None:
-        """Set aside all unsealed bytes as of this moment; under the map's lock, right before it is frozen."""
-
-    def seal_cut(self, frozen: Memtable) -> None:
-        """Seal what was set aside, and record it in ``frozen``. Goes on where an earlier try failed."""
+_log = logging.getLogger(__name__)
 
 
 class CommitLog(Protocol):
     """Where a root becomes the vault's next state."""
 
-    def append(self, root: PackedRef | None) -> None:
-        """Returns when the store holds the commit. A second try with the same root sends the same bytes."""
-
     def ancestors_of_next(self) -> list[tuple[bytes, bytes]]:
         """The records that the next commit's tree must hold of its parents."""
 
+    def seal(self, root: PackedRef | None, journal_sequence: int) -> tuple[CommitId, bytes]:
+        """The commit that makes ``root`` the next state; nobody knows it yet."""
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A root whose nodes are in the outbox."""
-
-    root: PackedRef | None
-    through: int
+    def put(self, commit: CommitId, data: bytes, journal_sequence: int) -> None:
+        """Returns when the store holds the commit, and this device knows it as its head."""
 
 
 class Publisher:
-    """Publishes the drive's changes. One publication runs at a time; each is of one moment.
+    """Publishes what was saved. One publication runs at a time; each is of one moment.
 
-    ``seal_lock`` guards the open data pack's order: whoever seals file data holds it, so that a
-    cut and an early sealing never run at once.
+    Freeze, leave out what is dead, apply to the tree, journal the sealed commit, put the packs,
+    then the commit. From ``prepared`` on a later try, also of a later process, sends the same bytes.
     """
 
     def __init__(
@@ -63,46 +50,55 @@ class Publisher:
         nodes: NodeStore,
         appenders: tuple[PackAppender, PackAppender],
         outbox: Outbox,
+        saver: ChangeSaver,
+        journal: Journal,
+        sender: PackSender,
         commits: CommitLog,
     ) -> None:
-        self.seal_lock = threading.Lock()
         self.publications = 0
         self.last_error: CryptdriveError | None = None
         """Why the last publication failed; None after one that did not."""
         self.published_through = 0
-        """The transactions up to this sequence are on the store."""
+        """The transactions up to this number are on the store."""
         self._map = working_map
         self._nodes = nodes
-        self._appenders = appenders
+        self._data, self._node_appender = appenders
         self._outbox = outbox
+        self._saver = saver
+        self._journal = journal
+        self._sender = sender
         self._commits = commits
         self._lock = threading.Lock()
-        self._through = 0
-        self._cut_pending = False
-        self._prepared: _Prepared | None = None
-        self._contents: UnsealedContents | None = None
-        self._final_records: Callable[[], list[tuple[bytes, bytes]]] = list
+        self._packs: dict[PackId, int] = {}
+        """Complete data packs of the groups that are frozen."""
+        self._recovered_packs: dict[PackId, int] = {}
+        """Those of groups that an earlier process saved; they are frozen next."""
+        self._through = (0, 0)
+        """The transaction and the group up to which changes are frozen."""
+        self._prepared: Prepared | None = None
+        self._is_prepared = False
+        """The journal holds ``_prepared`` for certain."""
 
-    def attach(
-        self, contents: UnsealedContents, final_records: Callable[[], list[tuple[bytes, bytes]]]
-    ) -> None:
-        """Say where unsealed bytes are, and what records (totals, counters) every publication adds."""
-        self._contents = contents
-        self._final_records = final_records
+    def recover(self, prepared: Prepared | None, packs: dict[PackId, int]) -> None:
+        """Go on where an earlier process stopped: a commit that may be on the store; packs to be sent."""
+        self._prepared = prepared
+        self._is_prepared = prepared is not None
+        self._recovered_packs.update(packs)
 
     def publish(self) -> None:
         """Everything that was done before this call is on the store when it returns.
 
         Callers that wait at the same time share a publication. Raises StoreError, Integrity,
-        Rollback; the changes stay here, and the next call goes on with the same bytes.
+        Rollback, DiskError, NoSpace; the changes stay here, and the next call goes on with the
+        same bytes.
         """
         with self._map.lock:
             wanted = self._map.sequence
-            if self.published_through >= wanted and not self._pending():
+            if not self._is_pending():
                 return
         before_waiting()
         with self._lock:
-            while self.published_through < wanted or self._pending():
+            while self._is_pending():
                 try:
                     self._publish_once()
                 except CryptdriveError as error:
@@ -112,51 +108,93 @@ class Publisher:
                 if self.published_through >= wanted:
                     return
 
-    def _pending(self) -> bool:
-        contents = self._contents
-        return self._map.frozen is not None or (contents is not None and contents.has_changes())
+    def _is_pending(self) -> bool:
+        return self._prepared is not None or self._map.has_unpublished
 
     def _publish_once(self) -> None:
-        if self._map.frozen is None:
-            self._freeze()
-        frozen = self._map.frozen
-        assert frozen is not None
-        if self._cut_pending:
-            with self.seal_lock:
-                if self._contents is not None:
-                    self._contents.seal_cut(frozen)
-            for key, value in self._final_records():
-                frozen.put(key, value)
-            self._cut_pending = False
-        if self._prepared is None:
-            self._prepare(frozen)
         prepared = self._prepared
-        assert prepared is not None
-        self._outbox.settle()
-        self._commits.append(prepared.root)
-        with self._map.lock:
-            self._map.adopt(prepared.root)
-            self.published_through = prepared.through
-        self._prepared = None
-        self.publications += 1
+        if prepared is None:
+            if self._map.frozen is None:
+                self._saver.save_and(self._freeze)
+            prepared = self._prepare()
+        if not self._is_prepared:
+            # Again, if that failed: the disk may hold it all the same, so it must stay what it is.
+            self._journal.append(FrameKind.PREPARED, [encode_prepared(prepared)], prepared.through)
+            self._is_prepared = True
+        self._sender.send(prepared.packs)
+        self._commits.put(prepared.commit, prepared.data, prepared.through)
+        self._finish(prepared)
 
     def _freeze(self) -> None:
-        with self.seal_lock:
-            if self._contents is not None:
-                self._contents.finish_early()
-            with self._map.lock:
-                if self._contents is not None:
-                    self._contents.cut()
-                self._map.freeze()
-                self._through = self._map.sequence
-                self._cut_pending = True
+        """Under the saver's locks."""
+        with self._map.lock:
+            self._map.freeze()
+            self._saver.froze()
+        self._through = self._saver.saved_through, self._saver.sequence
+        self._packs.update(self._recovered_packs)
+        self._packs.update(self._data.take_completed())
+        self._recovered_packs.clear()
 
-    def _prepare(self, frozen: Memtable) -> None:
-        for key, value in self._commits.ancestors_of_next():
-            frozen.put(key, value)
-        data, nodes = self._appenders
-        data.rotate()
-        changes = list(frozen.items())
-        root = apply(WaitingNodeSource(self._nodes), self._nodes, self._map.root, changes)
-        nodes.rotate()
-        self._prepared = _Prepared(root, self._through)
+    def _prepare(self) -> Prepared:
+        frozen = self._map.frozen
+        assert frozen is not None
+        for pack, _ in self._node_appender.take_completed():
+            self._outbox.drop(pack)  # of a try that failed before anything named them
+        ancestors = self._commits.ancestors_of_next()
+        with self._map.lock:
+            for key, value in ancestors:
+                frozen.put(key, value)
+        live = self._live_packs()
+        root = apply(WaitingNodeSource(self._nodes), self._nodes, self._map.root, list(frozen.items()))
+        self._node_appender.rotate()
+        self._outbox.sync()
+        packs = [(pack, length) for pack, length in self._packs.items() if pack in live]
+        packs += self._node_appender.take_completed()
+        through = self._through[1]
+        commit, data = self._commits.seal(root, through)
+        self._prepared = Prepared(through, commit, root, tuple(packs), data)
+        self._is_prepared = False
+        return self._prepared
+
+    def _live_packs(self) -> set[PackId]:
+        """The packs that anything unpublished names: the others need not be sent."""
+        with self._map.lock:
+            layers = self._map.layers
+        live: set[PackId] = set()
+        for layer in layers:
+            with self._map.lock:
+                live |= packs_named_by(layer)
+        return live
+
+    def _finish(self, prepared: Prepared) -> None:
+        """The store has it."""
+        with self._map.lock:
+            self._map.adopt(prepared.root)
+            self.published_through = max(self.published_through, self._through[0])
+        self._prepared, self._is_prepared = None, False
+        self.publications += 1
+        self._sender.forget(prepared.packs)
+        done = {pack for pack, _ in prepared.packs} | self._packs.keys()
+        self._packs.clear()
+        try:
+            for pack in done:
+                self._outbox.drop(pack)
+            self._journal.trim(prepared.through)
+        except FileError as error:
+            _log.warning("%s", error)  # what is left is removed by the next mount
+
+    @property
+    def pending_packs(self) -> tuple[tuple[PackId, int], ...]:
+        """What the publication under way has to send: (id, length)."""
+        prepared = self._prepared
+        return prepared.packs if prepared is not None else ()
+
+
+def packs_named_by(layer: Memtable) -> set[PackId]:
+    """The packs of all blobs that a layer's records name."""
+    found = set()
+    for key, value in layer.items():
+        ref = blob_of(key, value) if value is not None else None
+        if ref is not None:
+            found.add(Ref.decode(ref).pack)
+    return found

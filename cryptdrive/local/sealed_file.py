@@ -1,14 +1,13 @@
 """Small local files that nobody without the vault's key can read or change unnoticed."""
 
-import os
 import struct
 from hashlib import sha256
-from pathlib import Path
 
 from cryptdrive.crypto.keys import Purpose
 from cryptdrive.crypto.padding import size_class
 from cryptdrive.crypto.sealing import BLOB_BYTES_MAX, Sealer, sealed_length, table_length
 from cryptdrive.errors import Integrity
+from cryptdrive.local.disk import LocalFolder, read_file, replace_durably
 from cryptdrive.types import Epoch
 
 _MAGIC = b"CDLF"
@@ -22,8 +21,9 @@ class SealedFile:
     The label is sealed with it, so that no file can stand in for another; its size is padded.
     """
 
-    def __init__(self, path: Path, sealer: Sealer, label: str) -> None:
-        self._path = path
+    def __init__(self, folder: LocalFolder, name: str, sealer: Sealer, label: str) -> None:
+        self._folder = folder
+        self._name = name
         self._sealer = sealer
         self._label = label.encode("ascii").ljust(16, b"\0")
         if len(self._label) != 16:
@@ -31,11 +31,10 @@ class SealedFile:
 
     def load(self) -> bytes | None:
         """The value; None if there is none. Raises Integrity."""
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+        data = read_file(self._folder, self._name)
+        if data is None:
             return None
-        problem = Integrity(f"{self._path} is damaged, or is not this vault's")
+        problem = Integrity(f"{self._folder.path}/{self._name} is damaged, or is not this vault's")
         if len(data) < _head.size:
             raise problem
         magic, epoch, length = _head.unpack_from(data)
@@ -60,23 +59,4 @@ class SealedFile:
         plain = _inner.pack(self._label, len(value)) + value
         plain = plain.ljust(size_class(len(plain)), b"\0")
         data = _head.pack(_MAGIC, self._sealer.epoch, len(plain)) + self._sealer.seal(plain, Purpose.LOCAL)
-        write_durably(self._path, data)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file's content, mode 0600: after a crash there is the old or the new, never a mixture."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        replace_durably(self._folder, self._name, data)

@@ -1,7 +1,13 @@
-"""The drive's map as it is now: the last root, and the changes since."""
+"""The drive's map as it is now: the last root, and the changes since.
+
+Changes pass through four layers: ``active`` takes those that are made now; ``cut`` holds a group
+while it is written to the journal; ``saved`` what the journal has; ``frozen`` what is being
+published. Each is of one moment, and newer than the next.
+"""
 
 import threading
 from collections.abc import Callable
+from itertools import islice
 from typing import TypeVar
 
 from cryptdrive.local.nodes import NodeStore
@@ -11,6 +17,8 @@ from cryptdrive.tree.source import NodeMissing
 from cryptdrive.tree.view import merged_get, merged_scan, merged_scan_back
 
 T = TypeVar("T")
+
+_PIECE = 1024
 
 
 class WorkingMap:
@@ -25,6 +33,8 @@ class WorkingMap:
         self.nodes = nodes
         self.root = root
         self.active = Memtable()
+        self.cut: Memtable | None = None
+        self.saved = Memtable()
         self.frozen: Memtable | None = None
         self._layers: tuple[Memtable, ...] = (self.active,)
         self.sequence = 0
@@ -70,22 +80,76 @@ class WorkingMap:
                 active.put(key, value)
         self.sequence += 1
 
-    def freeze(self) -> None:
-        """Set the changes so far aside for publication; under the lock, with nothing frozen."""
-        if self.frozen is not None:
-            raise RuntimeError("there is a frozen memtable already")
-        self.frozen = self.active
+    def cut_off(self) -> Memtable:
+        """Set the changes so far aside as a group; under the lock, with no other one cut."""
+        if self.cut is not None:
+            raise RuntimeError("there is a group already")
+        self.cut = self.active
         self.active = Memtable()
-        self._layers = (self.active, self.frozen)
+        self._arrange()
+        return self.cut
+
+    def keep_cut(self) -> None:
+        """The journal has the group that was cut; not under the lock.
+
+        Joined piece by piece: all layers stay to be read meanwhile.
+        """
+        cut = self.cut
+        if cut is None:
+            return
+        if not len(self.saved):
+            with self.lock:
+                self.saved, self.cut = cut, None
+                self._arrange()
+            return
+        items = iter(list(cut.items()))
+        while piece := list(islice(items, _PIECE)):
+            with self.lock:
+                for key, value in piece:
+                    if value is None:
+                        self.saved.delete(key)
+                    else:
+                        self.saved.put(key, value)
+                self._arrange()
+        with self.lock:
+            self.cut = None
+            self._arrange()
+
+    def freeze(self) -> Memtable:
+        """Set what is saved aside for publication; under the lock, with nothing cut or frozen."""
+        if self.frozen is not None or self.cut is not None:
+            raise RuntimeError("there is a frozen memtable already")
+        self.frozen = self.saved
+        self.saved = Memtable()
+        self._arrange()
+        return self.frozen
 
     def adopt(self, root: PackedRef | None) -> None:
         """The frozen changes are in the tree of ``root`` now; under the lock."""
         self.root = root
         self.frozen = None
-        self._layers = (self.active,)
+        self._arrange()
+
+    def recover(self, saved: Memtable) -> None:
+        """Go on with what an earlier process saved and did not publish; before anything else."""
+        self.saved = saved
+        self._arrange()
+
+    def _arrange(self) -> None:
+        older = (self.cut, self.saved if len(self.saved) else None, self.frozen)
+        self._layers = (self.active, *(layer for layer in older if layer is not None))
+
+    @property
+    def layers(self) -> tuple[Memtable, ...]:
+        """The newest first; under the lock."""
+        return self._layers
+
+    @property
+    def has_unpublished(self) -> bool:
+        """Whether there is anything that is not in the root."""
+        return any(len(layer) for layer in self._layers)
 
     @property
     def change_count(self) -> int:
-        """Records that are changed and not published."""
-        frozen = self.frozen
-        return len(self.active) + (len(frozen) if frozen is not None else 0)
+        """Records that are changed and not published; one in several layers counts in each."""
+        return sum(len(layer) for layer in self._layers)

@@ -137,3 +137,18 @@ def decode_index(data: bytes, footer: PackFooter) -> list[IndexEntry]:
     if end != footer.blobs_end or encode_index(entries) != data:
         raise Integrity("a pack's index is not canonical")
     return entries
+
+
+def decode_entries(data: bytes, offset: int, count: int) -> tuple[list[IndexEntry], int]:
+    """``count`` entries that stand at ``offset``, and where they end; not checked against a pack.
+
+    Raises Integrity.
+    """
+    end = offset + count * ENTRY_BYTES
+    if end > len(data):
+        raise Integrity("a list of blobs is cut short")
+    try:
+        fields = _entry.iter_unpack(data[offset:end])
+        return [IndexEntry(Role(role), *rest) for role, *rest in fields], end
+    except ValueError:
+        raise Integrity("a list of blobs names an unknown role") from None

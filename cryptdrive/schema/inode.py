@@ -4,7 +4,7 @@ import stat
 import struct
 
 from cryptdrive.errors import Integrity
-from cryptdrive.objects.ref import REF_BYTES, Ref
+from cryptdrive.objects.ref import REF_BYTES, PackedRef, Ref
 from cryptdrive.types import InodeNumber
 
 FILE_BYTES_MAX = (1 << 63) - 1
@@ -159,6 +159,11 @@ def decode_inode(number: InodeNumber, data: bytes) -> Inode:
         raise Integrity("an inode record is out of the format's limits")
     inode.target = _decode_target(inode, kind, data[_SIZE:])
     return inode
+
+
+def blob_target(data: bytes) -> PackedRef | None:
+    """The blob of a symbolic link's target in an inode's record; None for any other record."""
+    return PackedRef(data[_SIZE:]) if data[1] == _BLOB_TARGET else None
 
 
 def _decode_target(inode: Inode, kind: int, tail: bytes) -> bytes | Ref | None:

@@ -16,6 +16,8 @@ _TOTAL_MAX = 2**64 - 1
 
 _VERSION = 1
 _INLINE, _BLOB = 1, 2
+RECORD_OF_BLOB = _BLOB
+"""The first byte of an extent's or extended attribute's record that names a blob."""
 
 _dirent = struct.Struct(">BBQ")
 _extent = struct.Struct(">B60sII")

@@ -30,6 +30,7 @@ TEMPORARY_AGE_S_MAX = 24 * 3600
 
 _folder_flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _cannot_link = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
+_cannot_link_from_elsewhere = _cannot_link | {errno.EXDEV, errno.EMLINK}
 _cannot_rename_exclusively = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 _cannot_sync_folder = frozenset({errno.EINVAL, errno.ENOTSUP})
 
@@ -95,6 +96,27 @@ class FolderStore:
                 os.close(file)
             _sync_folder(parent)
             self._make_durable(folder)
+
+    def take_file(self, name: ObjectName, path: str) -> bool:
+        """See :class:`cryptdrive.local.sending.TakesFiles`: by a hard link; False on another file system."""
+        check_object_name(name)
+        folder, _, base = name.rpartition("/")
+        with self._translated(name, missing=Unavailable), self._opened_folder(folder, create=True) as parent:
+            temporary = TEMPORARY_PREFIX + self._randomness(12).hex()
+            try:
+                os.link(path, temporary, dst_dir_fd=parent, follow_symlinks=False)
+            except OSError as error:
+                if error.errno in _cannot_link_from_elsewhere:
+                    return False
+                raise
+            try:
+                # Renaming one name of a file over another one of it does nothing: a second try ends here.
+                os.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
+            finally:
+                _remove_temporary(temporary, parent)
+            _sync_folder(parent)
+            self._make_durable(folder)
+        return True
 
     def get(self, name: ObjectName, offset: int = 0, length: int | None = None) -> bytes:
         check_object_name(name)

@@ -17,6 +17,8 @@ from cryptdrive.vault.slot_tables import SlotTableId
 
 PARENTS_MAX = 32
 MESSAGE_BYTES_MAX = 255
+COMMIT_BYTES_MIN = 4 * 1024
+"""The least size class, and so all of nearly every commit."""
 COMMIT_BYTES_MAX = 64 * 1024
 
 _MAGIC = b"CDCM"

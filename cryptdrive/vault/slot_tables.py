@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptdrive.crypto.slots import TABLE_BYTES_MAX, SlotTable, decode_table
-from cryptdrive.errors import Integrity
+from cryptdrive.errors import Integrity, ObjectNotFound
 from cryptdrive.store.base import Store
 from cryptdrive.types import ObjectName
 from cryptdrive.vault.header import Header
@@ -38,9 +38,9 @@ def load_newest(store: Store, header: Header) -> tuple[SlotTableId, SlotTable]:
 
     Raises Integrity where no table is left, or two were signed with one number; FormatTooNew.
     """
-    found = [(int(match[1], 16), info.name) for info in store.list("keys").objects
-             if (match := _name.fullmatch(info.name))]  # fmt: skip
-    found.sort(reverse=True)
+    # Some stores list an object twice, or for a while after it was deleted.
+    found = sorted({(int(match[1], 16), info.name) for info in store.list("keys").objects
+                    if (match := _name.fullmatch(info.name))}, reverse=True)  # fmt: skip
     valid: list[tuple[SlotTableId, SlotTable]] = []
     problem = Integrity("the vault has no key slots: its keys folder is empty")
     for number, name in found[:_TABLES_READ_MAX]:
@@ -48,6 +48,8 @@ def load_newest(store: Store, header: Header) -> tuple[SlotTableId, SlotTable]:
             break
         try:
             valid.append(_load(store, header, number, name))
+        except ObjectNotFound:
+            continue
         except Integrity as error:
             _log.warning("%s is damaged or was tampered with, and is passed over: %s", name, error)
             problem = error

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from cryptdrive.clock import Clock, Randomness
 from cryptdrive.config import DriveSettings
 from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.local.disk import LocalFolder
+from cryptdrive.local.journal import Journal
 from cryptdrive.local.nodes import NodeStore
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.local.packing import LocalPackSource, PackAppender
 from cryptdrive.local.publisher import CommitLog, Publisher
+from cryptdrive.local.recovery import Unpublished
+from cryptdrive.local.saving import ChangeSaver
+from cryptdrive.local.sending import PackSender
 from cryptdrive.local.working_map import WorkingMap
 from cryptdrive.objects.pack import PackKind
 from cryptdrive.objects.reader import BlobReader
@@ -29,33 +34,52 @@ _MIB = 1 << 20
 class Storage:
     """A vault's objects as one drive reads and writes them."""
 
+    store: Store
     outbox: Outbox
     appender: PackAppender
     node_appender: PackAppender
     reader: BlobReader
     nodes: NodeStore
+    sender: PackSender
 
     def drop_caches(self) -> None:
         """Forget everything that can be read again."""
         self.reader.drop_cache()
         self.nodes.drop_cache()
 
+    def close(self) -> None:
+        """End the threads; what the store has not got stays on disk."""
+        self.sender.close()
 
-def open_storage(store: Store, sealer: Sealer, randomness: Randomness, settings: DriveSettings) -> Storage:
-    """The reading and writing parts over a store."""
-    outbox = Outbox(store)
+
+@dataclass(frozen=True, slots=True)
+class LocalChanges:
+    """The journal, and what an earlier process saved in it."""
+
+    journal: Journal
+    last_sequence: int
+    """Of the last group that was saved, here or by an earlier process."""
+    unpublished: Unpublished
+
+
+def open_storage(
+    store: Store, sealer: Sealer, randomness: Randomness, settings: DriveSettings, outbox_folder: LocalFolder
+) -> Storage:
+    """The reading and writing parts over a store and a local folder."""
+    outbox = Outbox(outbox_folder)
     appender = PackAppender(sealer, PackKind.DATA, outbox, randomness)
     node_appender = PackAppender(sealer, PackKind.NODES, outbox, randomness)
     source = LocalPackSource((appender, node_appender), outbox, store)
     reader = BlobReader(sealer, source, settings.block_cache_mib * _MIB)
     nodes = NodeStore(reader, node_appender, settings.node_cache_mib * _MIB)
-    return Storage(outbox, appender, node_appender, reader, nodes)
+    sender = PackSender(store, outbox, settings.parallel_uploads)
+    return Storage(store, outbox, appender, node_appender, reader, nodes, sender)
 
 
 def open_filesystem(
     storage: Storage,
-    store: Store,
     root: PackedRef | None,
+    local: LocalChanges,
     commits: CommitLog,
     tag: int,
     device_records: Callable[[Counters], list[tuple[bytes, bytes]]],
@@ -64,24 +88,34 @@ def open_filesystem(
     *,
     read_only: bool,
 ) -> tuple[FileSystem, Publisher]:
-    """The file system at ``root``.
+    """The file system at ``root``, and what was saved on this machine since.
 
-    ``device_records`` gives what each publication records of this device, its counters above all.
+    ``device_records`` gives what each group records of this device, its counters above all.
     """
+    unpublished = local.unpublished
+    if unpublished.prepared is not None:
+        root = unpublished.prepared.root
     working_map = WorkingMap(storage.nodes, root)
+    working_map.recover(unpublished.saved)
+    saver = ChangeSaver(working_map, storage.appender, local.journal, local.last_sequence)
     publisher = Publisher(
-        working_map, storage.nodes, (storage.appender, storage.node_appender), storage.outbox, commits
-    )
+        working_map, storage.nodes, (storage.appender, storage.node_appender), storage.outbox, saver,
+        local.journal, storage.sender, commits,
+    )  # fmt: skip
     counters, usage = working_map.run(lambda: _read_vault_records(working_map, tag))
     core = Core(working_map, clock, counters, usage, read_only=read_only)
     limits = FileSystemLimits(settings.dirty_mib_max * _MIB, settings.sealing_starts_mib * _MIB)
-    disk = store.capabilities.local_path
-    files = FileSystem(core, publisher, storage.appender, storage.reader, limits, disk)
+    disk = storage.store.capabilities.local_path
+    files = FileSystem(core, saver, publisher, storage.appender, storage.reader, limits, disk)
 
     def final_records() -> list[tuple[bytes, bytes]]:
-        return [(USAGE_KEY, encode_usage(core.frozen_usage.bounded())), *device_records(counters)]
+        return [(USAGE_KEY, encode_usage(core.cut_usage.bounded())), *device_records(counters)]
 
-    publisher.attach(files.sealer, final_records)
+    saver.attach(files.sealer, final_records)
+    if unpublished.prepared is not None or len(unpublished.saved):
+        saver.recovered()
+        publisher.recover(unpublished.prepared, unpublished.packs)
+        core.first_change = clock.monotonic()
     if not read_only:
         core.purges.extend(_own_orphans(working_map, tag))
         core.orphans.update(core.purges)

@@ -101,11 +101,16 @@ class Attributes:
         self._check_name(name)
         if len(value) > XATTR_VALUE_BYTES_MAX:
             raise TooBig(f"an extended attribute has at most {XATTR_VALUE_BYTES_MAX} bytes")
-        stored: bytes | Ref = bytes(value)
         if len(value) > XATTR_INLINE_MAX:
-            stored = self._appender.add(value, Role.XATTR, number, 0)
-        record = encode_xattr(stored)
+            with self._core.sealing():
+                stored = self._appender.add(value, Role.XATTR, number, 0)
+                self._set(number, name, encode_xattr(stored), flags, caller)
+        else:
+            self._set(number, name, encode_xattr(bytes(value)), flags, caller)
 
+    def _set(
+        self, number: InodeNumber, name: bytes, record: bytes, flags: XattrFlags, caller: Caller
+    ) -> None:
         def operation(transaction: Transaction) -> None:
             inode = transaction.inode(number)
             self._refuse_special(inode, name)

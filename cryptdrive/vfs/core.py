@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from cryptdrive.clock import Clock
@@ -157,7 +158,8 @@ class Core:
         self.clock = clock
         self.counters = counters
         self.usage = usage
-        self.frozen_usage = usage
+        self.cut_usage = usage
+        """The totals as of the group that was cut last."""
         self.read_only = read_only
         self.inode_cache: GenerationCache[InodeNumber, Inode] = GenerationCache(inode_cache_mib << 20)
         self.live: dict[InodeNumber, LiveFile] = {}
@@ -174,8 +176,12 @@ class Core:
         self.finish_sealing: Callable[[], None] = lambda: None
         """Waits for whoever seals now, and finishes what was begun and failed; the sealer sets it."""
         self.unsealed_bytes = 0
+        self.seal_lock = threading.Lock()
+        """Held by whoever seals; the sealer sets it."""
         self.first_change: float | None = None
         """When the oldest change was made that is not in a publication (monotonic seconds)."""
+        self.first_unsaved: float | None = None
+        """The same of changes that are not saved on this machine."""
         self.last_change = 0.0
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
 
@@ -206,8 +212,10 @@ class Core:
                     transaction.commit()
                     if not internal:
                         self.last_change = self.clock.monotonic()
-                        if self.first_change is None:
-                            self.first_change = self.last_change
+                        if self.first_unsaved is None:
+                            self.first_unsaved = self.last_change
+                            if self.first_change is None:
+                                self.first_change = self.last_change
                     break
                 except NodeMissing as missing:
                     wanted = missing.ref
@@ -221,6 +229,13 @@ class Core:
         if transaction.events:
             self.emit(transaction.events)
         return result
+
+    @contextmanager
+    def sealing(self) -> Iterator[None]:
+        """For operations that seal a blob of their own: it and what names it come into one group."""
+        before_waiting()
+        with self.seal_lock:
+            yield
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """See :meth:`cryptdrive.vfs.filesystem.FileSystem.subscribe`."""

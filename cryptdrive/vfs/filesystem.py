@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cryptdrive.errors import CryptdriveError
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.publisher import Publisher
+from cryptdrive.local.saving import ChangeSaver
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.types import ROOT_INODE, HandleId, InodeNumber
 from cryptdrive.vfs.attributes import Attributes
@@ -46,8 +47,8 @@ class FileSystem:
 
     Synchronous and thread-safe. Names and paths are bytes. Every call raises the typed errors of
     :mod:`cryptdrive.errors`, and, inside :func:`cryptdrive.waiting.no_waiting` only, WouldBlock,
-    having changed nothing. What is acknowledged is in memory; :meth:`fsync` and :meth:`sync`
-    return when it is on the store.
+    having changed nothing. What is acknowledged is in memory; :meth:`fsync` returns when it is
+    durable on this machine, :meth:`sync` when it is on the store.
     """
 
     root = ROOT_INODE
@@ -55,6 +56,7 @@ class FileSystem:
     def __init__(
         self,
         core: Core,
+        saver: ChangeSaver,
         publisher: Publisher,
         appender: PackAppender,
         reader: BlobReader,
@@ -62,10 +64,11 @@ class FileSystem:
         disk_of_store: str | None,
     ) -> None:
         self.core = core
+        self._saver = saver
         self._publisher = publisher
         self._disk = disk_of_store
         self.handles = HandleTable()
-        self.sealer = ContentSealer(core, publisher, appender, reader)
+        self.sealer = ContentSealer(core, saver, appender, reader)
         self._content = FileContent(
             core,
             self.handles,
@@ -193,13 +196,13 @@ class FileSystem:
         self._content.take_error(self.handles.file(handle))
 
     def fsync(self, handle: HandleId, data_only: bool = False) -> None:
-        """Everything that was done before, to this file and any other, is on the store when it returns.
+        """Everything done before, to this file and any other, is durable on this machine when it returns.
 
         Takes a directory's handle as well: programs make a rename durable with it.
         """
         if not self.handles.is_directory(handle):
             self._content.take_error(self.handles.file(handle))
-        self.sync()
+        self._saver.save()
 
     def close(self, handle: HandleId) -> None:
         """The handle is not used again. A stage that was not published is discarded."""
@@ -270,14 +273,17 @@ class FileSystem:
 
     # --- the whole drive -----------------------------------------------------------------------
 
-    def sync(self) -> None:
-        """Everything that was done before is on the store when it returns."""
-        self._publisher.publish()
+    def sync(self, *, remote: bool = True) -> None:
+        """Everything that was done before is on the store when it returns; or on this machine's disk."""
+        if remote:
+            self._publisher.publish()
+        else:
+            self._saver.save()
 
     @property
     def last_error(self) -> CryptdriveError | None:
         """Why changes could not be saved the last time, in the background or by fsync; None if they were."""
-        return self._publisher.last_error
+        return self._saver.last_error or self._publisher.last_error
 
     def purge_some(self) -> bool:
         """Remove some of what nothing names any more; True if there is more to do."""

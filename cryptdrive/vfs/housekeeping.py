@@ -35,6 +35,8 @@ class Housekeeper:
         try:
             while self._files.wants_sealing and self._files.sealer.seal_oldest():
                 pass
+            if self._saving_is_due():
+                self._files.sync(remote=False)
             if self._publication_is_due():
                 self._retry_at = self._clock.monotonic() + _RETRY_S
                 self._files.sync()
@@ -45,6 +47,10 @@ class Housekeeper:
             if self._reported != str(error):
                 _log.warning("changes could not be saved to the store yet: %s", error)
             self._reported = str(error)
+
+    def _saving_is_due(self) -> bool:
+        first = self._files.core.first_unsaved
+        return first is not None and self._clock.monotonic() - first >= self._settings.save_interval_s
 
     def _publication_is_due(self) -> bool:
         core = self._files.core

@@ -120,13 +120,18 @@ class Namespace:
             raise Invalid("a symbolic link's target holds NUL")
         if len(target) > LINK_TARGET_BYTES_MAX:
             raise NameTooLong(f"a symbolic link's target has at most {LINK_TARGET_BYTES_MAX} bytes")
-        stored: bytes | Ref = target
-        if len(target) > LINK_TARGET_INLINE_MAX:
+        if len(target) <= LINK_TARGET_INLINE_MAX:
+            return self._make_link(parent, name, target, len(target), caller)
+        with self._core.sealing():
             stored = self._appender.add(target, Role.LINK_TARGET, 0, 0)
+            return self._make_link(parent, name, stored, len(target), caller)
 
+    def _make_link(
+        self, parent: InodeNumber, name: bytes, target: bytes | Ref, length: int, caller: Caller
+    ) -> Attr:
         def fill(inode: Inode) -> None:
-            inode.target = stored
-            inode.size = len(target)
+            inode.target = target
+            inode.size = length
 
         return self._make(parent, name, stat.S_IFLNK | 0o777, caller, fill)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from cryptdrive.crypto.sealing import BLOB_BYTES_MAX
 from cryptdrive.errors import Integrity, StoreError
 from cryptdrive.local.packing import PackAppender
-from cryptdrive.local.publisher import Publisher
+from cryptdrive.local.saving import ChangeSaver
 from cryptdrive.objects.pack import Role
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.objects.ref import Ref
@@ -28,24 +28,21 @@ class ContentSealer:
     """Seals the bytes that files have taken.
 
     Either early, one file at a time while it goes on being written; or all files at once as of
-    the moment the memtable is frozen. Both under the publisher's ``seal_lock``.
+    the moment that a group is cut. Both under the saver's ``seal_lock``.
     """
 
-    def __init__(self, core: Core, publisher: Publisher, appender: PackAppender, reader: BlobReader) -> None:
+    def __init__(self, core: Core, saver: ChangeSaver, appender: PackAppender, reader: BlobReader) -> None:
         self._core = core
-        self._publisher = publisher
+        self._saver = saver
         self._appender = appender
         self._reader = reader
         self._cut: list[LiveFile] = []
         self._early: list[LiveFile] = []
         """What is being sealed; after a failure, what is to be sealed first the next time."""
         core.finish_sealing = self.finish
+        core.seal_lock = saver.seal_lock
 
-    # --- UnsealedContents, for the publisher --------------------------------------------
-
-    def has_changes(self) -> bool:
-        """Whether there is anything unsealed or unpublished; under the drive's lock."""
-        return bool(self._core.unsealed_bytes) or len(self._core.map.active) > 0
+    # --- UnsealedContents, for the saver -------------------------------------------------
 
     def cut(self) -> None:
         """Set all unsealed bytes aside; under the drive's lock and the seal lock."""
@@ -54,8 +51,12 @@ class ContentSealer:
         self._cut = list(core.unsealed.values())
         for live in self._cut:
             core.take_buffer(live)
-        core.frozen_usage = core.usage
-        core.first_change = None
+        core.cut_usage = core.usage
+        core.first_unsaved = None
+
+    def froze(self) -> None:
+        """All that was cut so far is being published; under the drive's lock."""
+        self._core.first_change = self._core.first_unsaved
 
     def _save_access_times(self) -> None:
         """Access times are kept in memory until something else is published."""
@@ -69,9 +70,9 @@ class ContentSealer:
                 core.map.active.put(inode_key(number), encode_inode(inode))
         core.access_times.clear()
 
-    def seal_cut(self, frozen: Memtable) -> None:
-        """Seal what was set aside, and record it among the frozen changes; under the seal lock."""
-        self._drain(self._cut, lambda inode, extent: self._record_frozen(frozen, inode, extent))
+    def seal_cut(self, group: Memtable) -> None:
+        """Seal what was set aside, and record it in the group; under the seal lock."""
+        self._drain(self._cut, lambda inode, extent: self._record_cut(group, inode, extent))
 
     def finish_early(self) -> None:
         """Finish what an early sealing began and did not end; under the seal lock."""
@@ -82,11 +83,11 @@ class ContentSealer:
 
         Raises what makes it fail once more.
         """
-        with self._publisher.seal_lock:
+        with self._saver.seal_lock:
             self.finish_early()
-            frozen = self._core.map.frozen
-            if frozen is not None:
-                self.seal_cut(frozen)
+            group = self._core.map.cut
+            if group is not None:
+                self.seal_cut(group)
 
     def _drain(self, files: list[LiveFile], record: Callable[[InodeNumber, Extent], None]) -> None:
         while files:
@@ -98,7 +99,7 @@ class ContentSealer:
     def seal_file(self, live: LiveFile) -> None:
         """Seal what one file has in memory."""
         core = self._core
-        with self._publisher.seal_lock:
+        with self._saver.seal_lock:
             self.finish_early()
             with core.map.lock:
                 if live.sealing is None and live.buffer:
@@ -109,7 +110,7 @@ class ContentSealer:
     def seal_oldest(self) -> bool:
         """Seal what has waited longest, about a blob's worth; False if there is nothing."""
         core = self._core
-        with self._publisher.seal_lock:
+        with self._saver.seal_lock:
             self.finish_early()
             with core.map.lock:
                 byte_count = 0
@@ -191,8 +192,8 @@ class ContentSealer:
 
         self._core.transact(operation, internal=True)
 
-    def _record_frozen(self, frozen: Memtable, number: InodeNumber, extent: Extent) -> None:
-        """Put a new extent among the frozen changes.
+    def _record_cut(self, group: Memtable, number: InodeNumber, extent: Extent) -> None:
+        """Put a new extent into the group that was cut.
 
         Nothing newer can have changed the file's extents, for such operations wait while
         ``sealing`` is set. Its attributes may have changed since: then both records take over the
@@ -202,14 +203,14 @@ class ContentSealer:
         key = inode_key(number)
 
         def operation() -> None:
-            value = frozen.get(key)
+            value = group.get(key)
             if value is MISSING or value is None:
                 return
             newest = inode = decode_inode(number, value)
-            growth = self._replace(frozen, inode, extent)
+            growth = self._replace(group, inode, extent)
             inode.allocated += growth
-            frozen.put(key, encode_inode(inode))
-            core.frozen_usage = Usage(core.frozen_usage.allocated + growth, core.frozen_usage.inodes)
+            group.put(key, encode_inode(inode))
+            core.cut_usage = Usage(core.cut_usage.allocated + growth, core.cut_usage.inodes)
             newer = core.map.active.get(key)
             if newer is None:
                 return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptdrive.errors import ConfigError
-from cryptdrive.local.sealed_file import write_durably
+from cryptdrive.local.disk import write_durably
 
 REALM = "cryptdrive"
 USER = "cryptdrive"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cryptdrive.errors import ConfigError
-from cryptdrive.local.sealed_file import write_durably
+from cryptdrive.local.disk import write_durably
 
 _DAYS = 3650
 

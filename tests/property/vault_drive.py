@@ -111,4 +111,4 @@ class VaultDrive:
     def close(self) -> None:
         storage = self.vault.storage
         assert storage is not None
-        storage.outbox.close()
+        storage.close()

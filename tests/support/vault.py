@@ -3,6 +3,7 @@
 import os
 import stat
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,9 @@ from cryptdrive.clock import Clock
 from cryptdrive.config import DriveSettings
 from cryptdrive.crypto.keys import KeyRing
 from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.local.journal import Journal
+from cryptdrive.local.journal_reading import read_journal
+from cryptdrive.local.recovery import not_on_store, recover
 from cryptdrive.objects.ref import PackedRef
 from cryptdrive.schema.counters import Counters
 from cryptdrive.schema.inode import new_inode
@@ -17,9 +21,11 @@ from cryptdrive.schema.keys import device_key
 from cryptdrive.schema.records import DeviceRecord, encode_device
 from cryptdrive.store.base import Store
 from cryptdrive.types import ROOT_INODE, Epoch, VaultId
-from cryptdrive.vfs.assembly import Storage, open_filesystem, open_storage
+from cryptdrive.vault.commits import CommitId
+from cryptdrive.vfs.assembly import LocalChanges, Storage, open_filesystem, open_storage
 from cryptdrive.vfs.core import Transaction
 from cryptdrive.vfs.filesystem import FileSystem
+from tests.support.disk import SimulatedDisk
 
 TAG = 0x00AB01
 
@@ -29,9 +35,15 @@ class ListedCommits:
     """A commit log in memory."""
 
     roots: list[PackedRef | None] = field(default_factory=list)
+    through: int = 0
 
-    def append(self, root: PackedRef | None) -> None:
-        self.roots.append(root)
+    def seal(self, root: PackedRef | None, journal_sequence: int) -> tuple[CommitId, bytes]:
+        data = root or b""
+        return CommitId(len(self.roots) + 1, sha256(data).digest()), data
+
+    def put(self, commit: CommitId, data: bytes, journal_sequence: int) -> None:
+        self.roots.append(PackedRef(data) if data else None)
+        self.through = journal_sequence
 
     def ancestors_of_next(self) -> list[tuple[bytes, bytes]]:
         return []
@@ -48,13 +60,28 @@ class SmallVault:
     sealer: Sealer = field(
         default_factory=lambda: Sealer(KeyRing(VaultId(b"v" * 32), {Epoch(1): os.urandom(32)}), os.urandom)
     )
+    disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     storage: Storage | None = None
 
-    def open(self, *, read_only: bool = False) -> FileSystem:
-        """The file system at the last commit; makes the root directory in an empty vault."""
+    def open(self, *, read_only: bool = False, forget: bool = True) -> FileSystem:
+        """The file system at the last commit; makes the root directory in an empty vault.
+
+        What was saved on this machine only is gone, unless it is not to be forgotten.
+        """
         if self.storage is not None:
-            self.storage.outbox.close()
-        self.storage = open_storage(self.store, self.sealer, os.urandom, self.settings)
+            self.storage.close()
+        if forget:
+            self.disk = SimulatedDisk()
+        self.disk.kill()
+        top = self.disk.top()
+        self.storage = open_storage(self.store, self.sealer, os.urandom, self.settings, top.folder("outbox"))
+        content = read_journal(top.folder("journal"), self.sealer)
+        journal = Journal(top.folder("journal"), self.sealer, os.urandom, content.end, file_bytes=1 << 20)
+        groups, prepared = not_on_store(content, self.commits.through)
+        unpublished = recover(
+            top.folder("outbox"), self.storage.outbox, self.sealer, os.urandom, groups, prepared
+        )
+        local = LocalChanges(journal, max(content.last_sequence, self.commits.through), unpublished)
         root = self.commits.roots[-1] if self.commits.roots else None
 
         def device_records(counters: Counters) -> list[tuple[bytes, bytes]]:
@@ -62,10 +89,10 @@ class SmallVault:
             return [(device_key(TAG), encode_device(record))]
 
         files, _ = open_filesystem(
-            self.storage, self.store, root, self.commits, TAG, device_records,
+            self.storage, root, local, self.commits, TAG, device_records,
             self.settings, self.clock, read_only=read_only,
         )  # fmt: skip
-        if root is None:
+        if root is None and not len(unpublished.saved) and unpublished.prepared is None:
             files.core.transact(_make_root)
         return files
 

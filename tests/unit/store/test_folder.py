@@ -417,3 +417,32 @@ def test_an_object_that_vanishes_while_listing(
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(ObjectNotFound):
         list(store.list("packs/3f").objects) or store.get(NAME)
+
+
+def test_a_finished_file_is_taken_over_without_a_copy(tmp_path: Path) -> None:
+    store = FolderStore.create(tmp_path / "store")
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    name = ObjectName("packs/3f/3f9c")
+    (tmp_path / "store/packs/3f").mkdir(parents=True)
+    (tmp_path / "store/packs/3f/3f9c").write_bytes(b"con")  # a put that broke off
+    for _ in range(2):
+        assert store.take_file(name, str(source))
+    assert (tmp_path / "store/packs/3f/3f9c").samefile(source)
+    assert os.listdir(tmp_path / "store/packs/3f") == ["3f9c"]
+    source.unlink()
+    assert store.get(name) == b"content"
+    with pytest.raises(StoreError):
+        store.take_file(name, str(source))
+
+
+def test_a_file_of_another_file_system_is_not_taken(tmp_path: Path) -> None:
+    store = FolderStore.create(tmp_path / "store")
+    elsewhere = Path("/dev/shm") / f"cryptdrive-{os.getpid()}"
+    elsewhere.write_bytes(b"content")
+    try:
+        assert elsewhere.stat().st_dev != tmp_path.stat().st_dev
+        assert not store.take_file(ObjectName("packs/3f/3f9c"), str(elsewhere))
+    finally:
+        elsewhere.unlink()
+    assert not store.list("packs/3f").objects

@@ -1,0 +1,264 @@
+"""Opening a vault as a drive: which state it is in, on the store and here, and who this device is."""
+
+import logging
+from pathlib import Path
+
+from cryptdrive.clock import Clock, Randomness, SystemClock, system_randomness
+from cryptdrive.config import DriveSettings, LocalFolders
+from cryptdrive.crypto.passwords import Argon2Costs
+from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.drive.running import Drive
+from cryptdrive.errors import DriveInUse, Rollback
+from cryptdrive.local.commit_log import DeviceCommits
+from cryptdrive.local.device import Device, DeviceState, Head, state_folder
+from cryptdrive.local.disk import LocalFolder, RealFolder, disk_errors
+from cryptdrive.local.drive_lock import DriveLock
+from cryptdrive.local.enrolment import (
+    CounterReserve,
+    check_descent,
+    device_records,
+    enrol,
+    only_tip,
+    taken_tags,
+)
+from cryptdrive.local.frames import Group
+from cryptdrive.local.journal import Journal
+from cryptdrive.local.journal_reading import JournalContent, read_journal
+from cryptdrive.local.known_stores import KnownStores
+from cryptdrive.local.recovery import not_on_store, recover
+from cryptdrive.local.working_map import WorkingMap
+from cryptdrive.store.base import Store
+from cryptdrive.vault import unlocking
+from cryptdrive.vault.commits import CommitId
+from cryptdrive.vault.heads import Tip, find_tips
+from cryptdrive.vault.slot_tables import SlotTableId, delete_older
+from cryptdrive.vault.unlocking import Credentials, UnlockedVault, unlock_vault
+from cryptdrive.vfs.assembly import LocalChanges, open_filesystem, open_storage
+from cryptdrive.vfs.core import Transaction
+from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.housekeeping import Housekeeper
+
+_log = logging.getLogger(__name__)
+
+
+def open_drive(
+    store: Store,
+    credentials: Credentials,
+    settings: DriveSettings,
+    folders: LocalFolders,
+    *,
+    read_only: bool = False,
+    clock: Clock | None = None,
+    randomness: Randomness = system_randomness,
+) -> Drive:
+    """Open the vault in a store, and start the drive's housekeeping.
+
+    A device that has no state here (a new machine, lost or copied state) is enrolled, in a commit
+    of its own, before it publishes anything.
+
+    Raises WrongKey, NoVault, OtherVault, FormatTooNew, Integrity, Rollback, DriveInUse, StoreError.
+    """
+    clock = clock or SystemClock()
+    known = KnownStores(folders.state)
+    unlocked = unlock_vault(store, credentials, known.vault_at(store.url))
+    path = state_folder(folders.state, unlocked.vault_id)
+    lock = _lock(path, required=not read_only)
+    try:
+        known.remember(store.url, unlocked.vault_id)
+        drive = open_unlocked(
+            store, unlocked, settings, RealFolder(path), lock, clock, randomness, read_only=read_only
+        )
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+    if read_only and lock is not None:
+        lock.release()  # what was found is open, and stays readable
+    drive.start()
+    return drive
+
+
+def _lock(folder: Path, *, required: bool) -> DriveLock | None:
+    """Raises DriveInUse where it is ``required``."""
+    lock = DriveLock(folder)
+    try:
+        lock.acquire()
+    except DriveInUse:
+        if required:
+            raise
+        # Whoever has it may change at any moment what is not on the store.
+        _log.info("the drive is in use: what is not on the store yet is not shown")
+        return None
+    return lock
+
+
+def open_unlocked(
+    store: Store,
+    unlocked: UnlockedVault,
+    settings: DriveSettings,
+    folder: LocalFolder,
+    lock: "DriveLock | None",
+    clock: Clock,
+    randomness: Randomness,
+    *,
+    read_only: bool = False,
+) -> Drive:
+    """The drive in a local folder that ``lock`` guards; without one only the store is looked at.
+
+    Nothing runs by itself until its ``start``. Raises Integrity, Rollback, StoreError, DiskError, NoSpace.
+    """
+    sealer = Sealer(unlocked.keyring(), randomness)
+    state = DeviceState(folder, sealer)
+    head, device = state.load_head(), state.load_device()
+    with disk_errors(folder, "reading the drive's state"):
+        journal_folder, outbox_folder = folder.folder("journal"), folder.folder("outbox")
+        content = JournalContent() if lock is None else read_journal(journal_folder, sealer)
+    storage = open_storage(store, sealer, randomness, settings, outbox_folder)
+    try:
+        owner_key = unlocked.header.owner_key
+        tip = only_tip(find_tips(store, sealer, owner_key, known=_known_commits(head, content)))
+        working_map = WorkingMap(storage.nodes, tip.commit.root)
+        check_descent(working_map, tip, head)
+        through = _stored_through(head, tip, device)
+        groups, prepared = not_on_store(content, through)
+        if (groups or prepared is not None) and not _may_go_on(tip, head, device):
+            if not read_only:
+                raise _cannot_go_on(folder, groups, device)
+            groups, prepared = [], None
+        new_device = device is None
+        if device is None:
+            device = enrol(unlocked, taken_tags(working_map), clock, randomness, temporary=read_only)
+        journal = Journal(journal_folder, sealer, randomness, content.end)
+        unpublished = recover(
+            outbox_folder, storage.outbox, sealer, randomness, groups, prepared, read_only=read_only,
+        )  # fmt: skip
+        local = LocalChanges(journal, max(content.last_sequence, through), unpublished)
+        commits = DeviceCommits(store, sealer, device, unlocked.table_id, clock, tip.id, state.save_head)
+        reserve = CounterReserve()
+        fs, publisher = open_filesystem(
+            storage, tip.commit.root, local, commits, device.tag, device_records(device, reserve),
+            settings, clock, read_only=read_only,
+        )  # fmt: skip
+        if not read_only:
+            # Both before anything is published: a restart goes on with what they and the journal say.
+            if new_device:
+                state.save_device(device)
+            if tip.id != _commit_of(head):
+                state.save_head(Head(tip.id.number, tip.id.hash, through))
+            if new_device:
+                _publish_enrolment(fs, commits, device, reserve)
+            _name_slot_table(store, fs, commits, tip, device, reserve, unlocked.table_id)
+    except BaseException:
+        storage.close()
+        raise
+    housekeeper = Housekeeper(fs, clock, settings)
+    return Drive(
+        store,
+        unlocked,
+        storage,
+        fs,
+        publisher,
+        commits,
+        housekeeper,
+        folder,
+        sealer,
+        None if read_only else lock,
+        reserve,
+    )
+
+
+def change_password(
+    store: Store,
+    credentials: Credentials,
+    new_password: str,
+    folders: LocalFolders,
+    *,
+    costs: Argon2Costs | None = None,
+    randomness: Randomness = system_randomness,
+) -> None:
+    """Let ``new_password`` open the vault instead of the old one.
+
+    It is in force when this returns; the old slot table is deleted by the next mount that publishes.
+    Raises WrongKey, Invalid, StoreError.
+    """
+    expected = KnownStores(folders.state).vault_at(store.url)
+    unlocking.change_password(store, credentials, new_password, randomness, costs, expected)
+
+
+# --- parts of opening --------------------------------------------------------------------------
+
+
+def _publish_enrolment(
+    fs: FileSystem, commits: DeviceCommits, device: Device, reserve: CounterReserve
+) -> None:
+    commits.message = f"device {device.tag:06x} enrolled"
+    _touch_device(fs, device, reserve)
+    fs.sync()
+
+
+def _touch_device(fs: FileSystem, device: Device, reserve: CounterReserve) -> None:
+    def operation(transaction: Transaction) -> None:
+        for key, value in device_records(device, reserve)(fs.core.counters):
+            transaction.put(key, value)
+
+    fs.core.transact(operation, internal=True)
+
+
+def _name_slot_table(
+    store: Store,
+    fs: FileSystem,
+    commits: DeviceCommits,
+    tip: Tip,
+    device: Device,
+    reserve: CounterReserve,
+    table: SlotTableId,
+) -> None:
+    """After a change of slots: name the new table in a commit, and only then delete the old ones."""
+    if tip.commit.slot_table == table:
+        return
+    if table.number < tip.commit.slot_table.number:
+        raise Rollback("the store shows older key slots than the newest commit names")
+    if commits.head == tip.id:
+        commits.message = "key slots changed"
+        _touch_device(fs, device, reserve)
+        fs.sync()
+    delete_older(store, table)
+
+
+def _commit_of(head: Head | None) -> CommitId | None:
+    return CommitId(head.number, head.hash) if head is not None and head.number else None
+
+
+def _known_commits(head: Head | None, content: JournalContent) -> list[CommitId]:
+    """What this device knows of, whatever a listing shows."""
+    known = _commit_of(head)
+    prepared = content.prepared.commit if content.prepared is not None else None
+    return [commit for commit in (prepared, known) if commit is not None]
+
+
+def _is_own(tip: Tip, device: Device | None) -> bool:
+    return device is not None and tip.commit.certificate == device.certificate
+
+
+def _may_go_on(tip: Tip, head: Head | None, device: Device | None) -> bool:
+    """Whether changes that wait here were made on the state that the store has."""
+    return device is not None and (tip.id == _commit_of(head) or _is_own(tip, device))
+
+
+def _stored_through(head: Head | None, tip: Tip, device: Device | None) -> int:
+    """The last group of this device's journal that is on the store."""
+    through = head.journal_sequence if head is not None else 0
+    return max(through, tip.commit.journal_sequence) if _is_own(tip, device) else through
+
+
+def _cannot_go_on(folder: LocalFolder, groups: list[Group], device: Device | None) -> Rollback:
+    if device is None:
+        return Rollback(
+            f"{folder.path} holds {len(groups)} groups of changes that another device made and did not "
+            "publish: the folder was copied or is incomplete. Nothing was changed. If they are not "
+            "wanted, move the folder away and open the drive again"
+        )
+    return Rollback(
+        f"another device has published, and {len(groups)} groups of changes made here wait in "
+        f"{folder.path}: this version cannot merge them. Nothing was changed"
+    )

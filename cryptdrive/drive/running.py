@@ -1,0 +1,158 @@
+"""An open drive: what front ends talk to, and what closing it means."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.errors import CryptdriveError, UnsentData
+from cryptdrive.local.commit_log import DeviceCommits
+from cryptdrive.local.disk import LocalFolder
+from cryptdrive.local.drive_lock import DriveLock
+from cryptdrive.local.enrolment import CounterReserve
+from cryptdrive.local.publisher import Publisher
+from cryptdrive.local.sealed_file import SealedFile
+from cryptdrive.store.base import Store
+from cryptdrive.vault.unlocking import UnlockedVault
+from cryptdrive.vfs.assembly import Storage
+from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.housekeeping import Housekeeper
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DriveStatus:
+    """What a running drive can say of itself; plain values, for people and for JSON."""
+
+    store: str
+    vault_id: str
+    read_only: bool
+    head_number: int
+    head_hash: str
+    device_tag: int
+    unsealed_bytes: int
+    changed_records: int
+    outbox_bytes: int
+    publications: int
+    open_handles: int
+    block_cache_bytes: int
+    node_cache_bytes: int
+    used_bytes: int
+    inodes: int
+    last_error: str | None
+
+
+class Drive:
+    """An open vault. Everything about files goes through ``fs``."""
+
+    def __init__(
+        self,
+        store: Store,
+        unlocked: UnlockedVault,
+        storage: Storage,
+        fs: FileSystem,
+        publisher: Publisher,
+        commits: DeviceCommits,
+        housekeeper: Housekeeper,
+        folder: LocalFolder,
+        sealer: Sealer,
+        lock: DriveLock | None,
+        state: CounterReserve,
+    ) -> None:
+        self.store = store
+        self.fs = fs
+        self.vault_id = unlocked.vault_id
+        self.read_only = lock is None
+        self._folder = folder
+        self._storage = storage
+        self._publisher = publisher
+        self._commits = commits
+        self._housekeeper = housekeeper
+        self._sealer = sealer
+        self._lock = lock
+        self._reserve = state
+        self._closed = False
+
+    @property
+    def state_path(self) -> Path:
+        """The folder of this drive's local state."""
+        assert self._folder.path is not None
+        return self._folder.path
+
+    def start(self) -> None:
+        """Let the drive save, publish and tidy by itself."""
+        if not self.read_only:
+            self._housekeeper.start()
+
+    def step(self) -> None:
+        """Do once what :meth:`start` lets threads do; never raises."""
+        self._housekeeper.step()
+
+    def sealed_file(self, label: str) -> SealedFile:
+        """A small local file that only this vault's keys open, for a front end's own state."""
+        return SealedFile(self._folder, label, self._sealer, label)
+
+    def flush(self) -> None:
+        """Everything done before is on the store when it returns."""
+        self.fs.sync()
+
+    def status(self) -> DriveStatus:
+        core, head = self.fs.core, self._commits.head
+        error = self.fs.last_error
+        return DriveStatus(
+            store=self.store.url,
+            vault_id=self.vault_id.hex(),
+            read_only=self.read_only,
+            head_number=head.number if head is not None else 0,
+            head_hash=head.hash.hex() if head is not None else "",
+            device_tag=core.counters.tag,
+            unsealed_bytes=core.unsealed_bytes,
+            changed_records=core.map.change_count,
+            outbox_bytes=self._storage.outbox.waiting_bytes,
+            publications=self._publisher.publications,
+            open_handles=self.fs.open_handles(),
+            block_cache_bytes=self._storage.reader.cache_bytes,
+            node_cache_bytes=self._storage.nodes.cache_bytes,
+            used_bytes=core.usage.allocated,
+            inodes=core.usage.inodes,
+            last_error=str(error) if error is not None else None,
+        )
+
+    def close(self) -> None:
+        """Save everything and let go of the drive.
+
+        Raises UnsentData where the store did not take everything: it is safe on this machine, and the
+        next time that the drive is opened publishes it. Raises what kept changes from being saved here.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._housekeeper.stop()
+        try:
+            if not self.read_only:
+                self._purge()
+                self._reserve.count = 0
+                self.fs.sync(remote=False)
+                self._publish_last()
+        finally:
+            self._storage.close()
+            if self._lock is not None:
+                self._lock.release()
+            self.store.close()
+
+    def _publish_last(self) -> None:
+        try:
+            self.fs.sync()
+        except CryptdriveError as error:
+            raise UnsentData(
+                f"not everything is on the store yet: {error}\n"
+                "what is left is safe on this machine, and the next mount of this drive publishes it"
+            ) from error
+
+    def _purge(self) -> None:
+        try:
+            while self.fs.purge_some():
+                pass
+        except CryptdriveError as error:
+            _log.warning("what nothing names any more is freed by the next mount: %s", error)

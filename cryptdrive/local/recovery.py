@@ -1,0 +1,142 @@
+"""What an earlier process of this drive saved and did not publish (docs/format.md §14)."""
+
+import logging
+from dataclasses import dataclass, field
+
+from cryptdrive.clock import Randomness
+from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.errors import DiskError, Integrity
+from cryptdrive.local.disk import LocalFolder, disk_errors
+from cryptdrive.local.frames import Group, PackChange, Prepared
+from cryptdrive.local.journal_reading import JournalContent
+from cryptdrive.local.outbox import Outbox
+from cryptdrive.local.packing import complete_again
+from cryptdrive.local.publisher import packs_named_by
+from cryptdrive.objects.pack import IndexEntry
+from cryptdrive.tree.memtable import Memtable
+from cryptdrive.types import PackId
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Unpublished:
+    """What is to be gone on with: a commit that may be on the store, and the changes since.
+
+    ``packs`` (id → length) are complete and named by ``saved``, and no commit's.
+    """
+
+    prepared: Prepared | None = None
+    saved: Memtable = field(default_factory=Memtable)
+    packs: dict[PackId, int] = field(default_factory=dict)
+
+
+def not_on_store(content: JournalContent, through: int) -> tuple[list[Group], Prepared | None]:
+    """The groups to go on with, and a commit before them that may or may not be on the store.
+
+    ``through`` is the last group that certainly is. Raises Integrity where some are missing.
+    """
+    groups = [group for group in content.groups if group.sequence > through]
+    for expected, group in enumerate(groups, through + 1):
+        if group.sequence != expected:
+            raise Integrity(
+                f"the journal lacks change group {expected}, which is not on the store: "
+                "changes that were saved on this machine are missing"
+            )
+    prepared = content.prepared
+    if prepared is None or prepared.through <= through:
+        return groups, None
+    return [group for group in groups if group.sequence > prepared.through], prepared
+
+
+def recover(
+    folder: LocalFolder,
+    outbox: Outbox,
+    sealer: Sealer,
+    randomness: Randomness,
+    groups: list[Group],
+    prepared: Prepared | None,
+    *,
+    read_only: bool = False,
+) -> Unpublished:
+    """Complete what was being filled, and take up what is needed; the rest of the outbox is removed.
+
+    ``groups`` are those that are neither on the store nor in ``prepared``, ``folder`` is the
+    outbox's. ``read_only``: nothing is written. Raises DiskError, NoSpace, Integrity.
+    """
+    result = Unpublished(prepared)
+    for group in groups:
+        for key, value in group.records:
+            if value is None:
+                result.saved.delete(key)
+            else:
+                result.saved.put(key, value)
+    states = _pack_states(groups)
+    sent = dict(prepared.packs) if prepared is not None else {}
+    for pack, length in sent.items():
+        outbox.adopt(pack, length)
+    for pack in packs_named_by(result.saved) - sent.keys():
+        state = states.get(pack)
+        if state is None:
+            continue  # on the store since long
+        if state.length:
+            outbox.adopt(pack, state.length)
+        elif read_only:
+            outbox.hold(pack, state.content(folder))
+        else:
+            state.length = complete_again(
+                sealer, outbox, randomness, pack, state.content(folder), state.entries, state.in_file
+            )
+        result.packs[pack] = state.length
+    try:
+        if not read_only:
+            outbox.remove_unknown()
+    except DiskError as error:
+        _log.warning("%s", error)
+    return result
+
+
+@dataclass(slots=True)
+class _PackState:
+    """A data pack as the groups describe it; ``length`` is 0 until it is complete."""
+
+    pack: PackId
+    length: int = 0
+    end: int = 0
+    in_file: int = 0
+    entries: list[IndexEntry] = field(default_factory=list)
+    inline: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def add(self, change: PackChange) -> None:
+        if change.length:
+            self.length = change.length
+            return
+        if change.start != self.end:
+            raise Integrity(f"the journal lacks part of pack {self.pack.hex()}")
+        self.end = change.end
+        self.entries += change.entries
+        if change.inline:
+            self.inline.append((change.start, change.inline))
+        else:
+            self.in_file = change.end
+
+    def content(self, folder: LocalFolder) -> bytes:
+        """All of its bytes so far. Raises DiskError, Integrity."""
+        content = bytearray(self.end)
+        if self.in_file:
+            with disk_errors(folder, "reading kept data"):
+                found = folder.open(self.pack.hex()).read(0, self.in_file)
+            if len(found) != self.in_file:
+                raise Integrity(f"{folder.path}/{self.pack.hex()} is cut short")
+            content[: self.in_file] = found
+        for start, data in self.inline:
+            content[start : start + len(data)] = data
+        return bytes(content)
+
+
+def _pack_states(groups: list[Group]) -> dict[PackId, _PackState]:
+    states: dict[PackId, _PackState] = {}
+    for group in groups:
+        for change in group.packs:
+            states.setdefault(change.pack, _PackState(change.pack)).add(change)
+    return states

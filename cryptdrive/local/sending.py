@@ -1,0 +1,83 @@
+"""Putting packs into the store: several at once, from their files."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Protocol, runtime_checkable
+
+from cryptdrive.errors import CryptdriveError, DiskError
+from cryptdrive.local.outbox import Outbox
+from cryptdrive.objects.pack import pack_name
+from cryptdrive.store.base import Store
+from cryptdrive.types import ObjectName, PackId
+from cryptdrive.waiting import before_waiting
+
+_log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A store on this machine's disks, which can take a finished file over without copying it."""
+
+    def take_file(self, name: ObjectName, path: str) -> bool:
+        """Let a file that is on disk be the object too; False where only a copy can be."""
+
+
+class PackSender:
+    """Sends packs from the outbox; each counts only when the store has confirmed it.
+
+    Memory: ``parallel`` packs. Thread-safe, one :meth:`send` at a time.
+    """
+
+    def __init__(self, store: Store, outbox: Outbox, parallel: int = 2) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="sender")
+        self._lock = threading.Lock()
+        self._confirmed: set[PackId] = set()
+        self.sent_bytes = 0
+        """Bytes that the store has confirmed since the drive was opened."""
+
+    def send(self, packs: Iterable[tuple[PackId, int]]) -> None:
+        """Returns when the store has confirmed all of them.
+
+        Raises the first failure, having tried each: what was confirmed is not sent again.
+        """
+        missing = [(pack, length) for pack, length in packs if pack not in self._confirmed]
+        if not missing:
+            return
+        before_waiting()
+        futures = [self._pool.submit(self._put, pack, length) for pack, length in missing]
+        wait(futures)
+        for future in futures:
+            error = future.exception()
+            if isinstance(error, Exception) and not isinstance(error, CryptdriveError):
+                _log.error("putting a pack failed unexpectedly", exc_info=error)
+                raise CryptdriveError(f"putting a pack failed: {type(error).__name__}") from error
+            future.result()
+
+    def _put(self, pack: PackId, length: int) -> None:
+        name, path = pack_name(pack), self._outbox.path(pack)
+        store = self._store
+        if path is None or not isinstance(store, TakesFiles) or not store.take_file(name, path):
+            content = self._outbox.read(pack, 0, length)
+            if content is None or len(content) != length:
+                raise DiskError(
+                    f"pack {pack.hex()}, which is not on the store yet, is missing on this machine"
+                )
+            store.put(name, content)
+        with self._lock:
+            self._confirmed.add(pack)
+            self.sent_bytes += length
+
+    def forget(self, packs: Iterable[tuple[PackId, int]]) -> None:
+        """A publication that named them is over."""
+        with self._lock:
+            self._confirmed.difference_update(pack for pack, _ in packs)
+
+    def is_confirmed(self, pack: PackId) -> bool:
+        return pack in self._confirmed
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
