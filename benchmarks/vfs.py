@@ -15,10 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptdrive.clock import SystemClock
+from cryptdrive.local.disk import RealFolder
 from cryptdrive.local.process import tune
 from cryptdrive.types import ROOT_INODE, InodeNumber
 from cryptdrive.vfs.filesystem import FileSystem
-from cryptdrive.vfs.housekeeping import Housekeeper
+from cryptdrive.vfs.housekeeping import Housekeeper, Loop
+from cryptdrive.vfs.uploading import Uploader
 from cryptdrive.vfs.values import Caller, RenameFlags
 from tests.support.vault import SmallVault, folder_store
 
@@ -26,11 +28,23 @@ CALLER = Caller(os.getuid(), os.getgid(), "benchmark")
 FOLDER_FILES = 1000
 
 
+class RealDisk:
+    """Where the drive keeps its state; it outlives nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def top(self) -> RealFolder:
+        return RealFolder(self._path)
+
+    def kill(self) -> None: ...
+
+
 class Bench:
-    def __init__(self, files: int, store_path: Path) -> None:
+    def __init__(self, files: int, store_path: Path, state_path: Path) -> None:
         self.count = files
-        self.vault = SmallVault(folder_store(store_path), SystemClock())
-        self.fs: FileSystem = self.vault.open()
+        self.vault = SmallVault(folder_store(store_path), SystemClock(), disk=RealDisk(state_path))
+        self.fs: FileSystem = self.vault.open(forget=False)
         self.results: dict[str, float] = {}
 
     def places(self) -> list[tuple[InodeNumber, bytes]]:
@@ -42,12 +56,23 @@ class Bench:
         self.results[label] = count / (time.perf_counter() - start)
         print(f"{label:34}{self.results[label]:12,.0f} /s", flush=True)
 
+    def background(self) -> tuple[Loop, ...]:
+        """What a running drive does by itself."""
+        keeper = Housekeeper(self.fs, SystemClock(), self.vault.settings)
+        uploader = Uploader(self.fs, SystemClock(), self.vault.settings, os.urandom)
+        loops = (
+            Loop("housekeeper", keeper.step, keeper.pause_s),
+            Loop("uploader", uploader.step, uploader.pause_s),
+        )
+        for loop in loops:
+            loop.start()
+        return loops
+
     def run(self) -> None:
         fs, count = self.fs, self.count
         folders = range(-(-count // FOLDER_FILES))
         self.folders = [fs.mkdir(ROOT_INODE, b"folder-%05d" % i, 0o755, CALLER).inode for i in folders]
-        keeper = Housekeeper(fs, SystemClock(), self.vault.settings)
-        keeper.start()
+        keeper = self.background()
         data = os.urandom(1024)
 
         def create() -> None:
@@ -87,14 +112,14 @@ class Bench:
         self.timed("open, read, close", count, read)
         self.timed("rename, published", count, rename)
         self.timed("unlink, published", count, unlink)
-        keeper.stop()
+        for loop in keeper:
+            loop.stop()
         self.sequential()
 
     def sequential(self) -> None:
         fs, size, piece = self.fs, 1 << 30, os.urandom(1 << 20)
         handle, _ = fs.create(ROOT_INODE, b"large", 0o644, os.O_RDWR, CALLER)
-        keeper = Housekeeper(fs, SystemClock(), self.vault.settings)
-        keeper.start()
+        keeper = self.background()
 
         def write() -> None:
             for offset in range(0, size, len(piece)):
@@ -108,7 +133,8 @@ class Bench:
         self.timed("write 1 GiB, published (MiB)", size >> 20, write)
         self.vault.drop_caches(fs)
         self.timed("read 1 GiB in 128 KiB (MiB)", size >> 20, read)
-        keeper.stop()
+        for loop in keeper:
+            loop.stop()
         fs.close(handle)
 
 
@@ -120,7 +146,9 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cryptdrive-bench-"))
     try:
-        bench = Bench(arguments.files, folder)
+        for name in ("store", "state"):
+            (folder / name).mkdir()
+        bench = Bench(arguments.files, folder / "store", folder / "state")
         bench.run()
         if arguments.json:
             arguments.json.write_text(json.dumps(bench.results, indent=1) + "\n")

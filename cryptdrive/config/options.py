@@ -46,6 +46,14 @@ class DriveSettings:
     """Memory for decrypted file data."""
     node_cache_mib: int = _option(128, whole_number(8, 65536))
     """Memory for decoded nodes of the tree."""
+    outbox_mib_max: int = _option(10240, whole_number(64, 1 << 24))
+    """Room on the local disk for what is not on the store yet; writers are slowed down from half of it on."""
+    disk_reserve_mib: int = _option(256, whole_number(0, 1 << 24))
+    """Space that the local disk keeps: writing stops before it."""
+    memtable_mib_max: int = _option(256, whole_number(8, 65536))
+    """Memory for records (names, attributes, places of data) that are not on the store yet."""
+    retry_interval_max_s: float = _option(60.0, seconds(0.01, 86400))
+    """A store that does not answer is asked again at the latest after that long."""
     parallel_uploads: int = _option(2, whole_number(1, 64))
     """Packs that are sent to the store at once."""
     save_interval_s: float = _option(5.0, seconds(0.01, 3600))

@@ -60,7 +60,7 @@ def fill_vault(
     state = DeviceState(folder, sealer)
     device = enrol(unlocked, taken=set(), clock=clock, randomness=randomness)
     settings = DriveSettings()
-    storage = open_storage(store, sealer, randomness, settings, folder.folder("outbox"))
+    storage = open_storage(store, sealer, randomness, clock, settings, folder.folder("outbox"))
     try:
         commits = DeviceCommits(store, sealer, device, unlocked.table_id, clock, None, state.save_head)
         commits.message = "vault created"

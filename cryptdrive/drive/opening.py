@@ -37,6 +37,7 @@ from cryptdrive.vfs.assembly import LocalChanges, open_filesystem, open_storage
 from cryptdrive.vfs.core import Transaction
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.housekeeping import Housekeeper
+from cryptdrive.vfs.uploading import Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def open_unlocked(
     with disk_errors(folder, "reading the drive's state"):
         journal_folder, outbox_folder = folder.folder("journal"), folder.folder("outbox")
         content = JournalContent() if lock is None else read_journal(journal_folder, sealer)
-    storage = open_storage(store, sealer, randomness, settings, outbox_folder)
+    storage = open_storage(store, sealer, randomness, clock, settings, outbox_folder)
     try:
         owner_key = unlocked.header.owner_key
         tip = only_tip(find_tips(store, sealer, owner_key, known=_known_commits(head, content)))
@@ -152,6 +153,7 @@ def open_unlocked(
         storage.close()
         raise
     housekeeper = Housekeeper(fs, clock, settings)
+    uploader = Uploader(fs, clock, settings, randomness)
     return Drive(
         store,
         unlocked,
@@ -160,6 +162,7 @@ def open_unlocked(
         publisher,
         commits,
         housekeeper,
+        uploader,
         folder,
         sealer,
         None if read_only else lock,

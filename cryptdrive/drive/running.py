@@ -16,7 +16,8 @@ from cryptdrive.store.base import Store
 from cryptdrive.vault.unlocking import UnlockedVault
 from cryptdrive.vfs.assembly import Storage
 from cryptdrive.vfs.filesystem import FileSystem
-from cryptdrive.vfs.housekeeping import Housekeeper
+from cryptdrive.vfs.housekeeping import Housekeeper, Loop
+from cryptdrive.vfs.uploading import Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class DriveStatus:
     changed_records: int
     outbox_bytes: int
     publications: int
+    journal_syncs: int
     open_handles: int
     block_cache_bytes: int
     node_cache_bytes: int
@@ -55,6 +57,7 @@ class Drive:
         publisher: Publisher,
         commits: DeviceCommits,
         housekeeper: Housekeeper,
+        uploader: Uploader,
         folder: LocalFolder,
         sealer: Sealer,
         lock: DriveLock | None,
@@ -69,6 +72,11 @@ class Drive:
         self._publisher = publisher
         self._commits = commits
         self._housekeeper = housekeeper
+        self._uploader = uploader
+        self._loops = (
+            Loop("housekeeper", housekeeper.step, housekeeper.pause_s),
+            Loop("uploader", uploader.step, uploader.pause_s),
+        )
         self._sealer = sealer
         self._lock = lock
         self._reserve = state
@@ -83,11 +91,13 @@ class Drive:
     def start(self) -> None:
         """Let the drive save, publish and tidy by itself."""
         if not self.read_only:
-            self._housekeeper.start()
+            for loop in self._loops:
+                loop.start()
 
     def step(self) -> None:
         """Do once what :meth:`start` lets threads do; never raises."""
         self._housekeeper.step()
+        self._uploader.step()
 
     def sealed_file(self, label: str) -> SealedFile:
         """A small local file that only this vault's keys open, for a front end's own state."""
@@ -111,6 +121,7 @@ class Drive:
             changed_records=core.map.change_count,
             outbox_bytes=self._storage.outbox.waiting_bytes,
             publications=self._publisher.publications,
+            journal_syncs=self._publisher.journal_syncs,
             open_handles=self.fs.open_handles(),
             block_cache_bytes=self._storage.reader.cache_bytes,
             node_cache_bytes=self._storage.nodes.cache_bytes,
@@ -128,7 +139,8 @@ class Drive:
         if self._closed:
             return
         self._closed = True
-        self._housekeeper.stop()
+        for loop in self._loops:
+            loop.stop()
         try:
             if not self.read_only:
                 self._purge()

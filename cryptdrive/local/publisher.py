@@ -184,6 +184,11 @@ class Publisher:
             _log.warning("%s", error)  # what is left is removed by the next mount
 
     @property
+    def journal_syncs(self) -> int:
+        """How often the local disk was asked to keep what the journal got."""
+        return self._journal.syncs
+
+    @property
     def pending_packs(self) -> tuple[tuple[PackId, int], ...]:
         """What the publication under way has to send: (id, length)."""
         prepared = self._prepared

@@ -2,17 +2,20 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Protocol, runtime_checkable
 
-from cryptdrive.errors import CryptdriveError, DiskError
+from cryptdrive.clock import Clock
+from cryptdrive.errors import CryptdriveError, DiskError, Unavailable
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.objects.pack import pack_name
 from cryptdrive.store.base import Store
 from cryptdrive.types import ObjectName, PackId
 from cryptdrive.waiting import before_waiting
 
+RATE_WINDOW_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -30,11 +33,17 @@ class PackSender:
     Memory: ``parallel`` packs. Thread-safe, one :meth:`send` at a time.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, parallel: int = 2) -> None:
+    def __init__(self, store: Store, outbox: Outbox, clock: Clock, parallel: int = 2) -> None:
         self._store = store
         self._outbox = outbox
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="sender")
+        self._clock = clock
         self._lock = threading.Lock()
+        self._recent: deque[tuple[float, int]] = deque()
+        """When how many bytes were confirmed, of late."""
+        self._began = 0.0
+        """When the present run of sending began."""
+        self._is_stopped = False
         self._confirmed: set[PackId] = set()
         self.sent_bytes = 0
         """Bytes that the store has confirmed since the drive was opened."""
@@ -48,6 +57,7 @@ class PackSender:
         if not missing:
             return
         before_waiting()
+        self._began = self._clock.monotonic()
         futures = [self._pool.submit(self._put, pack, length) for pack, length in missing]
         wait(futures)
         for future in futures:
@@ -58,6 +68,8 @@ class PackSender:
             future.result()
 
     def _put(self, pack: PackId, length: int) -> None:
+        if self._is_stopped:
+            raise Unavailable("sending was stopped")
         name, path = pack_name(pack), self._outbox.path(pack)
         store = self._store
         if path is None or not isinstance(store, TakesFiles) or not store.take_file(name, path):
@@ -70,6 +82,25 @@ class PackSender:
         with self._lock:
             self._confirmed.add(pack)
             self.sent_bytes += length
+            now = self._clock.monotonic()
+            self._recent.append((now, length))
+            while self._recent[0][0] < now - RATE_WINDOW_S:
+                self._recent.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second that the store confirms, of late."""
+        now = self._clock.monotonic()
+        with self._lock:
+            recent = [(when, count) for when, count in self._recent if when >= now - RATE_WINDOW_S]
+        if not recent:
+            return 0.0
+        begin = max(now - RATE_WINDOW_S, min(self._began, recent[0][0]))
+        return sum(count for _, count in recent) / max(now - begin, 0.1)
+
+    def stop(self) -> None:
+        """Send nothing more that was not begun: whoever waits gets Unavailable."""
+        self._is_stopped = True
 
     def forget(self, packs: Iterable[tuple[PackId, int]]) -> None:
         """A publication that named them is over."""

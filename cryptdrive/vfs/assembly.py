@@ -1,11 +1,13 @@
 """Puts a file system together over a store and a root."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptdrive.clock import Clock, Randomness
 from cryptdrive.config import DriveSettings
 from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.local.backlog import Backlog
 from cryptdrive.local.disk import LocalFolder
 from cryptdrive.local.journal import Journal
 from cryptdrive.local.nodes import NodeStore
@@ -24,6 +26,7 @@ from cryptdrive.schema.keys import USAGE_KEY, device_range, orphan_inode, orphan
 from cryptdrive.schema.records import Usage, decode_device, decode_usage, encode_usage
 from cryptdrive.store.base import Store
 from cryptdrive.types import InodeNumber
+from cryptdrive.vfs.admission import Admission
 from cryptdrive.vfs.core import Core
 from cryptdrive.vfs.filesystem import FileSystem, FileSystemLimits
 
@@ -63,7 +66,12 @@ class LocalChanges:
 
 
 def open_storage(
-    store: Store, sealer: Sealer, randomness: Randomness, settings: DriveSettings, outbox_folder: LocalFolder
+    store: Store,
+    sealer: Sealer,
+    randomness: Randomness,
+    clock: Clock,
+    settings: DriveSettings,
+    outbox_folder: LocalFolder,
 ) -> Storage:
     """The reading and writing parts over a store and a local folder."""
     outbox = Outbox(outbox_folder)
@@ -72,7 +80,7 @@ def open_storage(
     source = LocalPackSource((appender, node_appender), outbox, store)
     reader = BlobReader(sealer, source, settings.block_cache_mib * _MIB)
     nodes = NodeStore(reader, node_appender, settings.node_cache_mib * _MIB)
-    sender = PackSender(store, outbox, settings.parallel_uploads)
+    sender = PackSender(store, outbox, clock, settings.parallel_uploads)
     return Storage(store, outbox, appender, node_appender, reader, nodes, sender)
 
 
@@ -106,7 +114,18 @@ def open_filesystem(
     core = Core(working_map, clock, counters, usage, read_only=read_only)
     limits = FileSystemLimits(settings.dirty_mib_max * _MIB, settings.sealing_starts_mib * _MIB)
     disk = storage.store.capabilities.local_path
-    files = FileSystem(core, saver, publisher, storage.appender, storage.reader, limits, disk)
+    backlog = Backlog(working_map, storage.outbox, publisher, storage.sender)
+    admission = Admission(
+        backlog,
+        clock,
+        time.sleep,
+        outbox_bytes_max=settings.outbox_mib_max * _MIB,
+        memory_bytes_max=settings.memtable_mib_max * _MIB,
+        reserve_bytes=settings.disk_reserve_mib * _MIB,
+    )
+    files = FileSystem(
+        core, saver, publisher, backlog, admission, storage.appender, storage.reader, limits, disk
+    )
 
     def final_records() -> list[tuple[bytes, bytes]]:
         return [(USAGE_KEY, encode_usage(core.cut_usage.bounded())), *device_records(counters)]

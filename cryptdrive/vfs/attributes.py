@@ -150,7 +150,7 @@ class Attributes:
             transaction.delete(key)
             transaction.event(EventKind.ATTRIBUTES, number)
 
-        self._core.transact(operation, caller)
+        self._core.transact(operation, caller, frees=True)
 
     def _names(self, number: InodeNumber) -> list[bytes]:
         """Under the drive's lock. Bounded, for setxattr bounds it."""

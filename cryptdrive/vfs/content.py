@@ -77,7 +77,8 @@ class FileContent:
         """Under the drive's lock."""
         live = self._core.live_file(number)
         live.handles += 1
-        return self._handles.add(FileHandle(number, live, readable, writable, append, caller))
+        handle = FileHandle(number, live, readable, writable, append, caller, live.failures)
+        return self._handles.add(handle)
 
     def note_access(self, inode: Inode) -> None:
         """relatime, decided at open: only in memory, for reading alone must never publish anything.
@@ -103,10 +104,12 @@ class FileContent:
                 core.live.pop(live.inode, None)
 
     def take_error(self, handle: FileHandle) -> None:
-        """Raise what went wrong when the file's bytes were saved, once."""
-        error, handle.live.error = handle.live.error, None
-        if error is not None:
-            raise error
+        """Raise what went wrong when the file's bytes were saved, once for each handle."""
+        live = handle.live
+        if handle.failures_told != live.failures:
+            handle.failures_told = live.failures
+            if live.error is not None:
+                raise live.error
 
     # --- reading -------------------------------------------------------------------------
 
@@ -163,6 +166,8 @@ class FileContent:
         if not length:
             return 0
         core, live, number = self._core, found.live, found.inode
+        if found.failures_told != live.failures:
+            self.take_error(found)
         if core.unsealed_bytes + length > self._unsealed_bytes_max:
             self._wait_for_room(length)
 
@@ -180,7 +185,7 @@ class FileContent:
             transaction.event(EventKind.CONTENT, number)
             core.buffer_write(live, position, data)
 
-        core.transact(operation, found.caller)
+        core.transact(operation, found.caller, byte_count=length)
         return length
 
     def _wait_for_room(self, length: int) -> None:

@@ -176,6 +176,8 @@ class Core:
         self.finish_sealing: Callable[[], None] = lambda: None
         """Waits for whoever seals now, and finishes what was begun and failed; the sealer sets it."""
         self.unsealed_bytes = 0
+        self.admit: Callable[[int], None] = lambda byte_count: None
+        """Called before that many bytes are taken, or anything is made; may wait, or raise NoSpace."""
         self.seal_lock = threading.Lock()
         """Held by whoever seals; the sealer sets it."""
         self.first_change: float | None = None
@@ -192,18 +194,27 @@ class Core:
         return self.map.run(operation)
 
     def transact(
-        self, operation: Callable[[Transaction], T], caller: Caller | None = None, *, internal: bool = False
+        self,
+        operation: Callable[[Transaction], T],
+        caller: Caller | None = None,
+        *,
+        internal: bool = False,
+        byte_count: int = 0,
+        frees: bool = False,
     ) -> T:
         """Run an operation that changes; all of its changes are applied at its end, or none.
 
         It runs under the drive's lock, and again from its start when it lacked a node or a file
         was being sealed: side effects outside of the transaction come last in it. An ``internal``
-        one is housekeeping, which does not put off a publication.
+        one is housekeeping, which does not put off a publication. ``byte_count`` is what it takes of
+        file data; one that ``frees`` is let in however full this machine is.
 
-        Raises ReadOnly, what the operation raises, and what keeps a file from being sealed.
+        Raises ReadOnly, NoSpace, what the operation raises, and what keeps a file from being sealed.
         """
         if self.read_only:
             raise ReadOnly("the drive is mounted read-only")
+        if not (internal or frees):
+            self.admit(byte_count)
         while True:
             with self.map.lock:
                 transaction = Transaction(self, caller)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptdrive.errors import CryptdriveError
+from cryptdrive.local.backlog import Backlog
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.publisher import Publisher
 from cryptdrive.local.saving import ChangeSaver
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.types import ROOT_INODE, HandleId, InodeNumber
+from cryptdrive.vfs.admission import Admission
 from cryptdrive.vfs.attributes import Attributes
 from cryptdrive.vfs.content import FileContent
 from cryptdrive.vfs.core import Core
@@ -58,6 +60,8 @@ class FileSystem:
         core: Core,
         saver: ChangeSaver,
         publisher: Publisher,
+        backlog: Backlog,
+        admission: Admission,
         appender: PackAppender,
         reader: BlobReader,
         limits: FileSystemLimits,
@@ -65,6 +69,9 @@ class FileSystem:
     ) -> None:
         self.core = core
         self._saver = saver
+        self._backlog = backlog
+        self._admission = admission
+        core.admit = admission.admit
         self._publisher = publisher
         self._disk = disk_of_store
         self.handles = HandleTable()
@@ -279,6 +286,30 @@ class FileSystem:
             self._publisher.publish()
         else:
             self._saver.save()
+
+    @property
+    def save_error(self) -> CryptdriveError | None:
+        """Why changes could not be made durable on this machine the last time; None if they were."""
+        return self._saver.last_error
+
+    @property
+    def publish_error(self) -> CryptdriveError | None:
+        """Why changes could not be sent to the store the last time; None if they were."""
+        return self._publisher.last_error
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of complete packs that no publication under way takes along."""
+        return self._backlog.unsent_bytes
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether so much waits that writers are slowed down."""
+        return self._admission.is_pressed
+
+    def note_failure(self, error: CryptdriveError) -> None:
+        """Saving failed in the background: whoever has a file open that it concerns is told, once."""
+        self.sealer.note_failure(error)
 
     @property
     def last_error(self) -> CryptdriveError | None:

@@ -1,7 +1,8 @@
-"""What a running drive does by itself: seal, publish, remove what nothing names."""
+"""What a running drive does by itself: seal, save, remove what nothing names."""
 
 import logging
 import threading
+from collections.abc import Callable
 
 from cryptdrive.clock import Clock
 from cryptdrive.config import DriveSettings
@@ -13,76 +14,73 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
 
 
-class Housekeeper:
-    """Decides what is due. :meth:`step` does one round; :meth:`start` lets a thread call it.
+class Loop:
+    """A thread that calls a step again and again."""
 
-    Publishes after a time of quiet, at most a set time after the first change; that time doubles
-    while small changes go on steadily, up to a limit, and is as at first again after a quiet time.
+    def __init__(self, name: str, step: Callable[[], None], pause_s: Callable[[], float]) -> None:
+        self._step = step
+        self._pause_s = pause_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._is_running = False
+
+    def start(self) -> None:
+        self._is_running = True
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pause_s()):
+            try:
+                self._step()
+            except Exception:  # noqa: BLE001 - the thread has to go on
+                _log.exception("%s failed unexpectedly", self._thread.name)
+
+    def stop(self) -> None:
+        """End the thread, after the step that it is in."""
+        self._stop.set()
+        if self._is_running:
+            self._thread.join()
+
+
+class Housekeeper:
+    """Makes changes durable on this machine, some seconds after they were made, and tidies.
+
+    :meth:`step` does one round; nothing here waits for the store, but what removing reads.
     """
 
     def __init__(self, files: FileSystem, clock: Clock, settings: DriveSettings) -> None:
         self._files = files
         self._clock = clock
         self._settings = settings
-        self._interval_s = settings.publish_interval_s
         self._retry_at = 0.0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._reported = ""
 
     def step(self) -> None:
         """Do what is due now. Never raises; a failure is kept and tried again later."""
         try:
-            while self._files.wants_sealing and self._files.sealer.seal_oldest():
-                pass
-            if self._saving_is_due():
-                self._files.sync(remote=False)
-            if self._publication_is_due():
-                self._retry_at = self._clock.monotonic() + _RETRY_S
-                self._files.sync()
-                self._reported = ""
-            # Last, for it reads: what cannot be read must not keep anything from being saved.
+            self._save()
+            self._reported = ""
+        except CryptdriveError as error:
+            self._retry_at = self._clock.monotonic() + _RETRY_S
+            self._files.note_failure(error)
+            if self._reported != str(error):
+                _log.error("changes could not be kept on this machine yet: %s", error)
+            self._reported = str(error)
+        try:
             self._files.purge_some()
         except CryptdriveError as error:
-            if self._reported != str(error):
-                _log.warning("changes could not be saved to the store yet: %s", error)
-            self._reported = str(error)
+            _log.info("what nothing names any more is freed later: %s", error)
 
-    def _saving_is_due(self) -> bool:
-        first = self._files.core.first_unsaved
-        return first is not None and self._clock.monotonic() - first >= self._settings.save_interval_s
+    def _save(self) -> None:
+        now, first = self._clock.monotonic(), self._files.core.first_unsaved
+        if now < self._retry_at:
+            return
+        while self._files.wants_sealing and self._files.sealer.seal_oldest():
+            pass
+        failed = self._files.save_error is not None
+        if failed or (first is not None and now - first >= self._settings.save_interval_s):
+            self._files.sync(remote=False)
 
-    def _publication_is_due(self) -> bool:
-        core = self._files.core
-        now = self._clock.monotonic()
-        first = core.first_change
-        if self._files.last_error is not None:
-            # Whoever met it, an fsync say: what was frozen then waits, whether more is changed or not.
-            return now >= self._retry_at
-        if first is None:
-            return False
-        if now - core.last_change >= self._settings.publish_quiet_s:
-            self._interval_s = self._settings.publish_interval_s
-            return True
-        if now - first >= self._interval_s:
-            self._interval_s = min(2 * self._interval_s, self._settings.publish_interval_max_s)
-            return True
-        return False
-
-    def start(self) -> None:
-        """Let a thread do it, several times a second."""
-        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.1 if self._files.core.first_change is not None else 0.5):
-            try:
-                self.step()
-            except Exception:  # noqa: BLE001 - the thread has to go on
-                _log.exception("housekeeping failed unexpectedly")
-
-    def stop(self) -> None:
-        """End the thread, after the step that it is in."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+    def pause_s(self) -> float:
+        """How long the next step may wait."""
+        return 0.1 if self._files.core.first_unsaved is not None else 0.5

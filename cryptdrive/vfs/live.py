@@ -21,7 +21,7 @@ class LiveFile:
     drive's lock; ``lock`` is the per-file lock, taken before it.
     """
 
-    __slots__ = ("buffer", "content_lock", "error", "handles", "inode", "sealing")
+    __slots__ = ("buffer", "content_lock", "error", "failures", "handles", "inode", "sealing")
 
     def __init__(self, inode: InodeNumber) -> None:
         self.inode = inode
@@ -30,6 +30,8 @@ class LiveFile:
         self.handles = 0
         self.content_lock = threading.Lock()
         self.error: Exception | None = None
+        """Why its bytes could not be saved the last time that it was tried in the background."""
+        self.failures = 0
 
     @property
     def unsealed_bytes(self) -> int:
@@ -51,6 +53,8 @@ class FileHandle:
     writable: bool
     append: bool
     caller: Caller
+    failures_told: int = 0
+    """How many of the file's failures whoever has this handle knows of, or had no part in."""
     staged: bool = False
     """The file has no name yet: :meth:`publish` gives it one."""
 

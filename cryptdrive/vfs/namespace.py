@@ -216,7 +216,7 @@ class Namespace:
             self.drop_link(transaction, number)
             transaction.event(EventKind.ENTRY, parent, name)
 
-        self._core.transact(operation, caller)
+        self._core.transact(operation, caller, frees=True)
 
     def rmdir(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
         def operation(transaction: Transaction) -> None:
@@ -228,7 +228,7 @@ class Namespace:
             self._require_empty(transaction, number)
             self._detach_directory(transaction, parent, name, number)
 
-        self._core.transact(operation, caller)
+        self._core.transact(operation, caller, frees=True)
 
     def remove_tree(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
         """Remove a name with all that is below it, in one moment; the records go afterwards."""
@@ -243,7 +243,7 @@ class Namespace:
             self._core.purges.append(number)
             return True
 
-        if not self._core.transact(operation, caller):
+        if not self._core.transact(operation, caller, frees=True):
             self.unlink(parent, name, caller)
 
     def _require_empty(self, transaction: Transaction, number: InodeNumber) -> None:

@@ -134,6 +134,21 @@ class ContentSealer:
             with core.sealed:
                 core.sealed.wait(0.05)
 
+    def note_failure(self, error: Exception) -> None:
+        """All files with bytes or changes that are not saved: those who have them open are to be told."""
+        core = self._core
+        with core.map.lock:
+            concerned = {live.inode: live for live in (*core.unsealed.values(), *self._cut, *self._early)}
+            for layer in (core.map.active, core.map.cut):
+                if layer is None:
+                    continue
+                for number, live in core.live.items():
+                    if layer.get(inode_key(number)) is not MISSING:
+                        concerned[number] = live
+            for live in concerned.values():
+                live.error = error
+                live.failures += 1
+
     # --- both ----------------------------------------------------------------------------
 
     def _seal(self, live: LiveFile, record: Callable[[InodeNumber, Extent], None]) -> None:

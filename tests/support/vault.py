@@ -5,12 +5,13 @@ import stat
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from cryptdrive.clock import Clock
 from cryptdrive.config import DriveSettings
 from cryptdrive.crypto.keys import KeyRing
 from cryptdrive.crypto.sealing import Sealer
+from cryptdrive.local.disk import LocalFolder
 from cryptdrive.local.journal import Journal
 from cryptdrive.local.journal_reading import read_journal
 from cryptdrive.local.recovery import not_on_store, recover
@@ -49,6 +50,14 @@ class ListedCommits:
         return []
 
 
+class Disk(Protocol):
+    """Where local state lies; ``kill`` ends what had it open."""
+
+    def top(self) -> LocalFolder: ...
+
+    def kill(self) -> None: ...
+
+
 @dataclass
 class SmallVault:
     """Everything that outlives a file system: the store, the keys, the commits."""
@@ -60,7 +69,7 @@ class SmallVault:
     sealer: Sealer = field(
         default_factory=lambda: Sealer(KeyRing(VaultId(b"v" * 32), {Epoch(1): os.urandom(32)}), os.urandom)
     )
-    disk: SimulatedDisk = field(default_factory=SimulatedDisk)
+    disk: Disk = field(default_factory=SimulatedDisk)
     storage: Storage | None = None
 
     def open(self, *, read_only: bool = False, forget: bool = True) -> FileSystem:
@@ -74,7 +83,9 @@ class SmallVault:
             self.disk = SimulatedDisk()
         self.disk.kill()
         top = self.disk.top()
-        self.storage = open_storage(self.store, self.sealer, os.urandom, self.settings, top.folder("outbox"))
+        self.storage = open_storage(
+            self.store, self.sealer, os.urandom, self.clock, self.settings, top.folder("outbox")
+        )
         content = read_journal(top.folder("journal"), self.sealer)
         journal = Journal(top.folder("journal"), self.sealer, os.urandom, content.end, file_bytes=1 << 20)
         groups, prepared = not_on_store(content, self.commits.through)

@@ -10,7 +10,7 @@ from cryptdrive.store.faults import Fault, FaultyStore, scripted, seeded
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import ROOT_INODE
 from cryptdrive.vfs.filesystem import FileSystem
-from cryptdrive.vfs.housekeeping import Housekeeper
+from cryptdrive.vfs.uploading import Uploader
 from cryptdrive.vfs.values import Caller, SetAttr
 from tests.model.clock import ManualClock
 from tests.support.vault import SmallVault
@@ -172,7 +172,7 @@ def test_what_an_fsync_could_not_save_is_tried_again_by_itself() -> None:
     store = FaultyStore(MemoryStore(), scripted([]))
     vault = SmallVault(store, clock)
     fs = vault.open()
-    keeper = Housekeeper(fs, clock, vault.settings)
+    keeper = Uploader(fs, clock, vault.settings, os.urandom)
     fs.sync()
     write_file(fs, b"file", b"x" * 3000)
     store.plan = scripted([Fault.BEFORE] * 4, operation="put")
@@ -190,7 +190,7 @@ def test_publications_come_after_quiet_or_an_interval() -> None:
     clock = ManualClock()
     vault = SmallVault(MemoryStore(), clock)
     fs = vault.open()
-    keeper = Housekeeper(fs, clock, vault.settings)
+    keeper = Uploader(fs, clock, vault.settings, os.urandom)
     fs.sync()
 
     def published() -> int:

@@ -1,0 +1,53 @@
+"""What waits on this machine to be sent to the store."""
+
+from cryptdrive.errors import CryptdriveError
+from cryptdrive.local.outbox import Outbox
+from cryptdrive.local.publisher import Publisher
+from cryptdrive.local.sending import PackSender
+from cryptdrive.local.working_map import WorkingMap
+
+
+class Backlog:
+    """Plain numbers, for back-pressure and for people."""
+
+    def __init__(
+        self, working_map: WorkingMap, outbox: Outbox, publisher: Publisher, sender: PackSender
+    ) -> None:
+        self._map = working_map
+        self._outbox = outbox
+        self._publisher = publisher
+        self._sender = sender
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of packs on the local disk that the store has not confirmed, or no commit names yet."""
+        return self._outbox.waiting_bytes
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of complete packs that no publication under way takes along."""
+        return self._outbox.waiting_bytes - sum(length for _, length in self._publisher.pending_packs)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory that unpublished records take, about."""
+        return sum(layer.byte_size for layer in self._map.layers)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that the store has confirmed since the drive was opened."""
+        return self._sender.sent_bytes
+
+    @property
+    def send_rate(self) -> float:
+        """Bytes a second that it confirms of late."""
+        return self._sender.rate
+
+    @property
+    def failure(self) -> CryptdriveError | None:
+        """Why nothing could be sent the last time; None if it could."""
+        return self._publisher.last_error
+
+    def free_bytes(self) -> int:
+        """Bytes that may still be written on the local disk. Raises OSError."""
+        return self._outbox.free_bytes()
