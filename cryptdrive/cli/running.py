@@ -16,7 +16,7 @@ from cryptdrive.cli.stopping import IdleWatch, StopRequests
 from cryptdrive.config import DriveConfig
 from cryptdrive.control.records import RunningRecord, RuntimeFolder
 from cryptdrive.control.server import ControlServer
-from cryptdrive.errors import MountpointError, StoreError, Unsupported
+from cryptdrive.errors import Busy, CryptdriveError, MountpointError, Unsupported
 from cryptdrive.fuse.mountpoint import unmount
 from cryptdrive.local.process import tune
 from cryptdrive.vfs.filesystem import FileSystem
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from cryptdrive.webdav.server import WebdavServer
 
 _log = logging.getLogger(__name__)
-
-SAVE_SECONDS_MAX = 600
-"""How long saving is tried again at the end while the store does not take the changes."""
-SAVE_RETRY_S = 3.0
 
 
 class RunningDrive:
@@ -47,6 +43,8 @@ class RunningDrive:
         self._idle: IdleWatch | None = None
         self._started_ns = time.time_ns()
         self._saving = False
+        self._sends_last = True
+        """Whether what is left is sent to the store at the end."""
 
     @property
     def fs(self) -> FileSystem:
@@ -69,7 +67,6 @@ class RunningDrive:
             **asdict(self._record()),
             **status,
             "mounts": [self.mountpoint] if self.mountpoint is not None else [],
-            "dirty_bytes": status["unsealed_bytes"] + status["outbox_bytes"],
             "state": "saving" if self._saving else "running",
             "errors": [error] if error else [],
         }
@@ -89,13 +86,34 @@ class RunningDrive:
     def flush(self) -> None:
         self._drive.flush()
 
-    def request_stop(self, *, lazy: bool) -> None:
-        """See ControlledDrive. What cannot be saved keeps the drive running, unless ``lazy``."""
+    def request_stop(self, *, lazy: bool, wait: bool) -> None:
+        """See ControlledDrive. A store that does not take everything keeps nothing from ending."""
         if not lazy:
             if not self._drive.read_only:
-                self._drive.flush()
-            self._unmount()
+                self.fs.sync(remote=False)
+                if wait:
+                    self._try_to_send()
+            self._sends_last = wait  # before the mount's end, which is where closing begins
+            try:
+                self._unmount()
+            except Busy:
+                self._sends_last = True
+                raise
+        self._sends_last = wait
         self.stops.add()
+
+    def _try_to_send(self) -> None:
+        """While the drive still serves, for it may take long."""
+        try:
+            self._drive.flush()
+        except CryptdriveError as error:
+            _log.warning("not everything could be sent to the store: %s", error)
+
+    def _stop_when_idle(self) -> None:
+        """Raises Busy while something waits for a store that fails: a running drive tries again."""
+        if self.fs.publish_error is not None:
+            raise Busy(f"changes wait to be sent to the store: {self.fs.publish_error}")
+        self.request_stop(lazy=False, wait=True)
 
     def _unmount(self) -> None:
         if self._plan.mountpoint is None:
@@ -153,7 +171,7 @@ class RunningDrive:
         self._control = ControlServer(self._runtime, self._record(), self)
         self._control.start()
         if self._plan.idle_s is not None:
-            self._idle = IdleWatch(self.fs, self._plan.idle_s, lambda: self.request_stop(lazy=False))
+            self._idle = IdleWatch(self.fs, self._plan.idle_s, self._stop_when_idle)
             self._idle.start()
         ready(self)
         if self.stops.count:
@@ -172,6 +190,8 @@ class RunningDrive:
         )
 
     def _stop_mount(self) -> None:
+        if self._saving and self.stops.count > 1:
+            self._drive.stop_sending()  # asked for once more: whoever asks does not want to wait
         if self._plan.mountpoint is not None:
             from cryptdrive.fuse import mount
 
@@ -187,29 +207,11 @@ class RunningDrive:
             self._webdav.stop()
 
     def _save(self) -> None:
-        """Save and close; tries again as long as the store refuses. A second request gives up.
+        """Save and close. Raises UnsentData: what is not on the store is safe here.
 
-        Raises UnsentData: what is not on the store is safe here; and what kept it from being saved here.
+        Raises what kept changes from being saved here.
         """
-        try:
-            if not self._drive.read_only:
-                self._flush_patiently()
-        finally:
-            self._drive.close()
-
-    def _flush_patiently(self) -> None:
-        give_up_at = time.monotonic() + SAVE_SECONDS_MAX
-        requests = self.stops.count
-        while True:
-            try:
-                self._drive.flush()
-                return
-            except StoreError as error:
-                _log.warning("changes could not be saved yet: %s", error)
-                given_up = self.stops.count > max(requests, 1) or time.monotonic() > give_up_at
-                if given_up:
-                    return  # closing tries once more, and says what is left
-            self.stops.wait(SAVE_RETRY_S)
+        self._drive.close(publish=self._sends_last)
 
 
 def run_drive(

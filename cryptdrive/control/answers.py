@@ -37,8 +37,11 @@ class ControlledDrive(Protocol):
     def credential(self) -> Header:
         """How to reach WebDAV: url, user, password."""
 
-    def request_stop(self, *, lazy: bool) -> None:
-        """Begin to end: save and unmount. Raises Busy, and what saving raises; then it goes on running."""
+    def request_stop(self, *, lazy: bool, wait: bool) -> None:
+        """Begin to end: save, send if ``wait``, and unmount.
+
+        Raises Busy, and what kept changes from being saved on this machine; then it goes on running.
+        """
 
 
 class Answers:

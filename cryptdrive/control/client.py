@@ -59,17 +59,20 @@ class ControlClient:
     def credential(self) -> Header:
         return self.request("credential")[0]
 
-    def flush(self) -> None:
-        self.request("flush")
+    def flush(self, waiting: Callable[[], None] = lambda: None) -> None:
+        """Returns when everything is on the store; ``waiting`` is called every LOOK_S meanwhile."""
+        send_message(self._connection, {"request": "flush"})
+        self._wait(waiting)
+        raise_error(receive_message(self._connection)[0])
 
-    def stop(self, *, lazy: bool, waiting: Callable[[], None] = lambda: None) -> None:
-        """Let the drive save and unmount; returns when its process has ended.
+    def stop(self, *, lazy: bool, wait: bool = True, waiting: Callable[[], None] = lambda: None) -> None:
+        """Let the drive save, send what it has if ``wait``, and unmount; returns when its process has ended.
 
         ``waiting`` is called every LOOK_S meanwhile.
         Raises Busy and what saving raises: nothing was stopped; UnsentData: it has ended, and not
-        everything was saved.
+        everything is on the store.
         """
-        send_message(self._connection, {"request": "stop", "lazy": lazy})
+        send_message(self._connection, {"request": "stop", "lazy": lazy, "wait": wait})
         self._wait(waiting)
         raise_error(receive_message(self._connection)[0])
         try:

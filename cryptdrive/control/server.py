@@ -85,7 +85,9 @@ class ControlServer:
                 while True:
                     header, content = receive_message(connection)
                     if header.get("request") == "stop":
-                        self._stop(connection, lazy=bool(header.get("lazy")))
+                        self._stop(
+                            connection, lazy=bool(header.get("lazy")), wait=bool(header.get("wait", True))
+                        )
                     else:
                         send_message(connection, *answers.answer(header, content))
         except ConnectionEnded:
@@ -97,12 +99,12 @@ class ControlServer:
                 answers.close()
             self._places.release()
 
-    def _stop(self, connection: socket.socket, *, lazy: bool) -> None:
+    def _stop(self, connection: socket.socket, *, lazy: bool, wait: bool) -> None:
         """Answers that the end has begun, then how it went; the process's end closes the connection."""
         told = threading.Event()
         self._stops.append(told)
         try:
-            self._drive.request_stop(lazy=lazy)
+            self._drive.request_stop(lazy=lazy, wait=wait)
         except Exception as error:  # noqa: BLE001 - whatever it was, the client is told
             self._stops.remove(told)
             send_message(connection, error_to_header(error))

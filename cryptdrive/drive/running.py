@@ -33,8 +33,16 @@ class DriveStatus:
     head_hash: str
     device_tag: int
     unsealed_bytes: int
+    waiting_bytes: int
+    """Bytes of file data that are not on the store, those in memory included."""
+    waiting_files: int
     changed_records: int
-    outbox_bytes: int
+    bytes_per_s: float
+    """How fast the store takes data, of late."""
+    seconds_left: float | None
+    """How long it takes to send what waits, by that."""
+    retry_in_s: float | None
+    """When a store that failed is asked again."""
     publications: int
     journal_syncs: int
     open_handles: int
@@ -109,7 +117,9 @@ class Drive:
 
     def status(self) -> DriveStatus:
         core, head = self.fs.core, self._commits.head
-        error = self.fs.last_error
+        backlog, error = self.fs.backlog, self.fs.last_error
+        waiting = core.unsealed_bytes + backlog.waiting_bytes
+        rate = backlog.send_rate
         return DriveStatus(
             store=self.store.url,
             vault_id=self.vault_id.hex(),
@@ -118,8 +128,12 @@ class Drive:
             head_hash=head.hash.hex() if head is not None else "",
             device_tag=core.counters.tag,
             unsealed_bytes=core.unsealed_bytes,
+            waiting_bytes=waiting,
+            waiting_files=backlog.waiting_files,
             changed_records=core.map.change_count,
-            outbox_bytes=self._storage.outbox.waiting_bytes,
+            bytes_per_s=rate,
+            seconds_left=waiting / rate if waiting and rate else None,
+            retry_in_s=self._uploader.retry_in_s,
             publications=self._publisher.publications,
             journal_syncs=self._publisher.journal_syncs,
             open_handles=self.fs.open_handles(),
@@ -130,15 +144,17 @@ class Drive:
             last_error=str(error) if error is not None else None,
         )
 
-    def close(self) -> None:
-        """Save everything and let go of the drive.
+    def close(self, *, publish: bool = True) -> None:
+        """Save everything and let go of the drive; without ``publish`` on this machine only.
 
-        Raises UnsentData where the store did not take everything: it is safe on this machine, and the
-        next time that the drive is opened publishes it. Raises what kept changes from being saved here.
+        Raises UnsentData where the store has not got everything: it is safe on this machine, and the
+        next time that the drive is opened sends it. Raises what kept changes from being saved here.
         """
         if self._closed:
             return
         self._closed = True
+        if not publish:
+            self.stop_sending()
         for loop in self._loops:
             loop.stop()
         try:
@@ -146,21 +162,34 @@ class Drive:
                 self._purge()
                 self._reserve.count = 0
                 self.fs.sync(remote=False)
-                self._publish_last()
+                self._publish_last(wanted=publish)
         finally:
             self._storage.close()
             if self._lock is not None:
                 self._lock.release()
             self.store.close()
 
-    def _publish_last(self) -> None:
-        try:
-            self.fs.sync()
-        except CryptdriveError as error:
-            raise UnsentData(
-                f"not everything is on the store yet: {error}\n"
-                "what is left is safe on this machine, and the next mount of this drive publishes it"
-            ) from error
+    def stop_sending(self) -> None:
+        """Whoever waits for the store gets Unavailable soon; nothing more is sent."""
+        self._storage.sender.stop()
+
+    def _publish_last(self, *, wanted: bool) -> None:
+        reason = ""
+        if wanted:
+            try:
+                self.fs.sync()
+                return
+            except CryptdriveError as error:
+                reason = f": {error}"
+        if not self.fs.core.map.has_unpublished:
+            return
+        backlog = self.fs.backlog
+        raise UnsentData(
+            f"changes of {backlog.waiting_files} files and folders "
+            f"({backlog.waiting_bytes / (1 << 20):.1f} MiB) are not on the store yet{reason}\n"
+            f"they are safe on this machine, in {self._folder.path}; "
+            "the next mount of this drive, here, sends them"
+        )
 
     def _purge(self) -> None:
         try:

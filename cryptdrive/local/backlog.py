@@ -2,17 +2,25 @@
 
 from cryptdrive.errors import CryptdriveError
 from cryptdrive.local.outbox import Outbox
+from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.publisher import Publisher
 from cryptdrive.local.sending import PackSender
 from cryptdrive.local.working_map import WorkingMap
+from cryptdrive.schema.keys import is_inode_key
 
 
 class Backlog:
     """Plain numbers, for back-pressure and for people."""
 
     def __init__(
-        self, working_map: WorkingMap, outbox: Outbox, publisher: Publisher, sender: PackSender
+        self,
+        working_map: WorkingMap,
+        appender: PackAppender,
+        outbox: Outbox,
+        publisher: Publisher,
+        sender: PackSender,
     ) -> None:
+        self._appender = appender
         self._map = working_map
         self._outbox = outbox
         self._publisher = publisher
@@ -22,6 +30,18 @@ class Backlog:
     def kept_bytes(self) -> int:
         """Bytes of packs on the local disk that the store has not confirmed, or no commit names yet."""
         return self._outbox.waiting_bytes
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of file data that are sealed and not on the store."""
+        return self._outbox.waiting_bytes + self._appender.open_bytes
+
+    @property
+    def waiting_files(self) -> int:
+        """Files and folders that are changed and not on the store."""
+        with self._map.lock:
+            layers = [layer.keys() for layer in self._map.layers]
+        return len({key for keys in layers for key in keys if is_inode_key(key)})
 
     @property
     def unsent_bytes(self) -> int:

@@ -41,6 +41,8 @@ class DeviceCommits:
         self._device = device
         self._clock = clock
         self._save_head = save_head
+        self._sealed: CommitId | None = None
+        """A commit that was sealed here, and that no put was tried of."""
 
     def ancestors_of_next(self) -> list[tuple[bytes, bytes]]:
         """The history record of the head, which is the next commit's parent."""
@@ -63,7 +65,9 @@ class DeviceCommits:
             time_ns=self._clock.now_ns(),
             message=self.message,
         )
-        return seal_commit(self._sealer, self._device.seed, commit)
+        sealed = seal_commit(self._sealer, self._device.seed, commit)
+        self._sealed = sealed[0]
+        return sealed
 
     def put(self, commit: CommitId, data: bytes, journal_sequence: int) -> None:
         """Returns when the store holds a commit of :meth:`seal`, and this device knows it as its head.
@@ -74,7 +78,8 @@ class DeviceCommits:
         device has published meanwhile, and nothing was written; StoreError, DiskError, NoSpace.
         """
         self._refuse_others(commit)
-        put_once(self._store, commit_name(commit), data)
+        again, self._sealed = self._sealed != commit, None
+        put_once(self._store, commit_name(commit), data, again=again)
         self._save_head(Head(commit.number, commit.hash, journal_sequence))
         self.head = commit
         self.message = ""

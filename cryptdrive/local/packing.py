@@ -72,6 +72,12 @@ class PackAppender:
             self._unsaved.append(PackChange(writer.pack, writer.epoch, writer.end, writer.end, len(whole)))
         self._writer = None
 
+    @property
+    def open_bytes(self) -> int:
+        """Bytes in the open pack."""
+        writer = self._writer
+        return writer.end if writer is not None and not writer.is_empty else 0
+
     def take_completed(self) -> list[tuple[PackId, int]]:
         """The packs (id, length) completed since the last call."""
         with self._lock:

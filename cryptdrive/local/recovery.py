@@ -1,6 +1,7 @@
 """What an earlier process of this drive saved and did not publish (docs/format.md §14)."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cryptdrive.clock import Randomness
@@ -23,16 +24,18 @@ _log = logging.getLogger(__name__)
 class Unpublished:
     """What is to be gone on with: a commit that may be on the store, and the changes since.
 
-    ``packs`` (id → length) are complete and named by ``saved``, and no commit's.
+    ``frozen`` is what the commit contains beyond the head. ``packs`` (id → length) are complete and
+    named by ``saved``, and no commit's.
     """
 
     prepared: Prepared | None = None
+    frozen: Memtable | None = None
     saved: Memtable = field(default_factory=Memtable)
     packs: dict[PackId, int] = field(default_factory=dict)
 
 
 def not_on_store(content: JournalContent, through: int) -> tuple[list[Group], Prepared | None]:
-    """The groups to go on with, and a commit before them that may or may not be on the store.
+    """The groups to go on with, and a commit of the first of them that may or may not be on the store.
 
     ``through`` is the last group that certainly is. Raises Integrity where some are missing.
     """
@@ -46,7 +49,7 @@ def not_on_store(content: JournalContent, through: int) -> tuple[list[Group], Pr
     prepared = content.prepared
     if prepared is None or prepared.through <= through:
         return groups, None
-    return [group for group in groups if group.sequence > prepared.through], prepared
+    return groups, prepared
 
 
 def recover(
@@ -61,16 +64,14 @@ def recover(
 ) -> Unpublished:
     """Complete what was being filled, and take up what is needed; the rest of the outbox is removed.
 
-    ``groups`` are those that are neither on the store nor in ``prepared``, ``folder`` is the
-    outbox's. ``read_only``: nothing is written. Raises DiskError, NoSpace, Integrity.
+    ``groups`` are those that are not on the store for certain, ``folder`` is the outbox's.
+    ``read_only``: nothing is written. Raises DiskError, NoSpace, Integrity.
     """
     result = Unpublished(prepared)
-    for group in groups:
-        for key, value in group.records:
-            if value is None:
-                result.saved.delete(key)
-            else:
-                result.saved.put(key, value)
+    if prepared is not None:
+        result.frozen = _joined(group for group in groups if group.sequence <= prepared.through)
+        groups = [group for group in groups if group.sequence > prepared.through]
+    result.saved = _joined(groups)
     states = _pack_states(groups)
     sent = dict(prepared.packs) if prepared is not None else {}
     for pack, length in sent.items():
@@ -132,6 +133,18 @@ class _PackState:
         for start, data in self.inline:
             content[start : start + len(data)] = data
         return bytes(content)
+
+
+def _joined(groups: Iterable[Group]) -> Memtable:
+    """What groups, oldest first, make of the map."""
+    joined = Memtable()
+    for group in groups:
+        for key, value in group.records:
+            if value is None:
+                joined.delete(key)
+            else:
+                joined.put(key, value)
+    return joined
 
 
 def _pack_states(groups: list[Group]) -> dict[PackId, _PackState]:

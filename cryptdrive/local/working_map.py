@@ -130,9 +130,9 @@ class WorkingMap:
         self.frozen = None
         self._arrange()
 
-    def recover(self, saved: Memtable) -> None:
+    def recover(self, saved: Memtable, frozen: Memtable | None) -> None:
         """Go on with what an earlier process saved and did not publish; before anything else."""
-        self.saved = saved
+        self.saved, self.frozen = saved, frozen
         self._arrange()
 
     def _arrange(self) -> None:

@@ -44,6 +44,11 @@ def inode_key(inode: int) -> bytes:
     return _prefix(inode, _INODE)
 
 
+def is_inode_key(key: bytes) -> bool:
+    """Whether it is the key of an inode's own record."""
+    return len(key) == PREFIX_BYTES and key[PREFIX_BYTES - 1] == _INODE
+
+
 def dirent_key(directory: int, name: bytes) -> bytes:
     return _prefix(directory, _DIRENT) + name
 

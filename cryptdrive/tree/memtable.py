@@ -66,6 +66,10 @@ class Memtable:
         """The key's value; None if it was deleted; MISSING if this layer says nothing."""
         return self._entries.get(key, MISSING)
 
+    def keys(self) -> list[bytes]:
+        """A copy of all keys, in order."""
+        return list(self._entries.keys())
+
     def items(self) -> ItemsView[bytes, bytes | None]:
         """All entries in key order, tombstones as None: what ``apply`` takes."""
         return self._entries.items()

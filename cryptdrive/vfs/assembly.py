@@ -104,7 +104,7 @@ def open_filesystem(
     if unpublished.prepared is not None:
         root = unpublished.prepared.root
     working_map = WorkingMap(storage.nodes, root)
-    working_map.recover(unpublished.saved)
+    working_map.recover(unpublished.saved, unpublished.frozen)
     saver = ChangeSaver(working_map, storage.appender, local.journal, local.last_sequence)
     publisher = Publisher(
         working_map, storage.nodes, (storage.appender, storage.node_appender), storage.outbox, saver,
@@ -114,7 +114,7 @@ def open_filesystem(
     core = Core(working_map, clock, counters, usage, read_only=read_only)
     limits = FileSystemLimits(settings.dirty_mib_max * _MIB, settings.sealing_starts_mib * _MIB)
     disk = storage.store.capabilities.local_path
-    backlog = Backlog(working_map, storage.outbox, publisher, storage.sender)
+    backlog = Backlog(working_map, storage.appender, storage.outbox, publisher, storage.sender)
     admission = Admission(
         backlog,
         clock,

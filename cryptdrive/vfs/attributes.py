@@ -17,8 +17,9 @@ from cryptdrive.objects.pack import Role
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.objects.ref import Ref
 from cryptdrive.schema.inode import HAS_XATTRS, Inode
-from cryptdrive.schema.keys import PREFIX_BYTES, XATTR_NAME_BYTES_MAX, xattr_key, xattr_range
+from cryptdrive.schema.keys import PREFIX_BYTES, XATTR_NAME_BYTES_MAX, inode_key, xattr_key, xattr_range
 from cryptdrive.schema.records import XATTR_INLINE_MAX, XATTR_VALUE_BYTES_MAX, decode_xattr, encode_xattr
+from cryptdrive.tree.memtable import MISSING
 from cryptdrive.types import InodeNumber
 from cryptdrive.vfs.content import FileContent, without_set_id
 from cryptdrive.vfs.core import Core, Transaction
@@ -29,6 +30,10 @@ _NAMESPACES = (b"user.", b"trusted.", b"security.")
 XATTR_NAMES_BYTES_MAX = 65536
 _TIME_MAX = (1 << 63) - 1
 _ID_MAX = 0xFFFFFFFF
+
+
+STATE_ATTRIBUTE = b"user.cryptdrive.state"
+"""Shows where the newest of a file is; not listed, and not kept."""
 
 
 class Attributes:
@@ -80,6 +85,8 @@ class Attributes:
 
     def getxattr(self, number: InodeNumber, name: bytes) -> bytes:
         """Raises NoAttribute."""
+        if name == STATE_ATTRIBUTE:
+            return self.state(number)
         core = self._core
 
         def operation() -> bytes | None:
@@ -94,11 +101,33 @@ class Attributes:
         value = decode_xattr(record)
         return self._reader.read(value, 0, value.length) if isinstance(value, Ref) else value
 
+    def state(self, number: InodeNumber) -> bytes:
+        """Where the newest of an inode is: ``memory``, ``local``, ``uploading``, ``stored``."""
+        core, key = self._core, inode_key(number)
+
+        def operation() -> bytes:
+            core.inode(number)
+            live, changes = core.live.get(number), core.map
+            if live is not None and live.unsealed_bytes:
+                return b"memory"
+            for layer, state in (
+                (changes.active, b"memory"),
+                (changes.cut, b"memory"),
+                (changes.saved, b"local"),
+                (changes.frozen, b"uploading"),
+            ):
+                if layer is not None and layer.get(key) is not MISSING:
+                    return state
+            return b"stored"
+
+        return core.read(operation)
+
     def setxattr(
         self, number: InodeNumber, name: bytes, value: bytes, flags: XattrFlags, caller: Caller
     ) -> None:
         """Raises Exists or NoAttribute by the flags, Unsupported for namespaces that are not kept."""
         self._check_name(name)
+        _refuse_state(name)
         if len(value) > XATTR_VALUE_BYTES_MAX:
             raise TooBig(f"an extended attribute has at most {XATTR_VALUE_BYTES_MAX} bytes")
         if len(value) > XATTR_INLINE_MAX:
@@ -140,6 +169,7 @@ class Attributes:
     def removexattr(self, number: InodeNumber, name: bytes, caller: Caller) -> None:
         """Raises NoAttribute."""
         self._check_name(name)
+        _refuse_state(name)
 
         def operation(transaction: Transaction) -> None:
             key = xattr_key(number, name)
@@ -170,6 +200,11 @@ class Attributes:
     def _refuse_special(inode: Inode, name: bytes) -> None:
         if name.startswith(b"user.") and not (inode.is_regular or inode.is_directory):
             raise NotPermitted("user. attributes are kept on files and directories only")
+
+
+def _refuse_state(name: bytes) -> None:
+    if name == STATE_ATTRIBUTE:
+        raise NotPermitted("the state of a file is shown, not set")
 
 
 def _check(changes: SetAttr) -> None:

@@ -69,7 +69,7 @@ class FileSystem:
     ) -> None:
         self.core = core
         self._saver = saver
-        self._backlog = backlog
+        self.backlog = backlog
         self._admission = admission
         core.admit = admission.admit
         self._publisher = publisher
@@ -300,7 +300,7 @@ class FileSystem:
     @property
     def unsent_bytes(self) -> int:
         """Bytes of complete packs that no publication under way takes along."""
-        return self._backlog.unsent_bytes
+        return self.backlog.unsent_bytes
 
     @property
     def is_pressed(self) -> bool:

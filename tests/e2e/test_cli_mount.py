@@ -44,7 +44,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
         assert f"mounted at {line.mountpoint}" in done.err
         (line.mountpoint / "letter").write_text("content")
         done = line.run("umount", line.mountpoint).ok()
-        assert "everything is saved" in done.err
+        assert "everything is on the store" in done.err
         assert list(line.mountpoint.iterdir()) == []
         (tmp_path / "key").write_text(key)
         (tmp_path / "key").chmod(0o600)
@@ -242,3 +242,41 @@ def test_a_name_from_the_configuration(line: CommandLine) -> None:
     line.run("status", "letters").ok()
     line.run("umount", "letters").ok()
     assert not is_mounted(line.mountpoint)
+
+
+def test_no_wait_leaves_it_to_the_next_mount(line: CommandLine) -> None:
+    line.run("mount", line.vault, line.mountpoint).ok()
+    (line.mountpoint / "letter").write_text("content")
+    done = line.run("umount", line.mountpoint, "--no-wait")
+    done.failed(20, "2 files", "safe on this machine", "next mount")
+    assert not is_mounted(line.mountpoint)
+    assert line.run("ls", line.vault).ok().out.split() == ["letter"], "shown from here"
+    line.run("mount", line.vault, line.mountpoint).ok()
+    assert (line.mountpoint / "letter").read_text() == "content"
+    line.run("flush", line.mountpoint).ok()
+    line.run("umount", line.mountpoint, "--no-wait").ok()
+
+
+def test_where_a_file_is(line: CommandLine) -> None:
+    def state(name: str) -> bytes:
+        return os.getxattr(line.mountpoint / name, "user.cryptdrive.state")
+
+    line.run("mount", line.vault, line.mountpoint).ok()
+    file = line.mountpoint / "letter"
+    with file.open("w") as opened:
+        opened.write("content")
+        opened.flush()
+        assert state("letter") == b"memory"
+        os.fsync(opened.fileno())
+        assert state("letter") == b"local"
+    assert line.status()["waiting_files"] == 2, "the file, and the folder that it is in"
+    line.run("flush", line.mountpoint).ok()
+    assert state("letter") == state("") == b"stored"
+    assert line.status()["waiting_files"] == 0
+    assert os.listxattr(file) == []
+    for attempt in (
+        lambda: os.setxattr(file, "user.cryptdrive.state", b"stored"),
+        lambda: os.removexattr(file, "user.cryptdrive.state"),
+    ):
+        with pytest.raises(PermissionError):
+            attempt()

@@ -5,7 +5,7 @@ import os
 import random
 from collections import Counter
 
-from cryptdrive.errors import StoreTimeout, Unavailable
+from cryptdrive.errors import ObjectExists, StoreTimeout, Unavailable
 from cryptdrive.store.base import Capabilities, Listing, ObjectInfo
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import ObjectName
@@ -37,6 +37,7 @@ class World:
         self.disk_fails = 0.0
         self.store_fails = 0.0
         self.disk_is_full = False
+        self.store_is_exclusive = chance.random() < 0.5
         self._target: str | None = None
         self._count = 0
         self._dead = False
@@ -86,6 +87,7 @@ class BadStore:
         self.inner = inner
         self._world = world
         self._earlier: dict[str, Listing] = {}
+        self._capabilities = Capabilities(create_if_absent=world.store_is_exclusive)
 
     @property
     def url(self) -> str:
@@ -93,7 +95,7 @@ class BadStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        return self.inner.capabilities
+        return self._capabilities
 
     def _step(self, operation: str, name: str) -> str:
         """How this call goes wrong; "" for well."""
@@ -109,6 +111,8 @@ class BadStore:
         before = self.inner.objects.get(name, b"")
         same = bytes(data).startswith(before) or before.startswith(bytes(data))
         assert same, "an object would be overwritten by other bytes"
+        if exclusive and name in self.inner.objects:
+            raise ObjectExists(name)
         try:
             way = self._step("put", name)
         except Crash:

@@ -263,7 +263,8 @@ def test_numbers_are_not_used_again_after_a_crash(tmp_path: Path) -> None:
 
 def crash(drive: Drive) -> None:
     """What the end of a process does: threads stop, the lock goes, nothing is saved."""
-    drive._housekeeper.stop()
+    for loop in drive._loops:
+        loop.stop()
     assert drive._lock is not None
     drive._lock.release()
 

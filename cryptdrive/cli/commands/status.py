@@ -8,6 +8,7 @@ import click
 from cryptdrive.cli.finding import running_drives, runtime_folder
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.options import common_options, json_option, option
+from cryptdrive.cli.sending import what_waits
 from cryptdrive.cli.terminal import printable, size_text, time_text
 from cryptdrive.control.client import ControlClient
 from cryptdrive.control.protocol import ConnectionEnded
@@ -24,7 +25,7 @@ Status = dict[str, Any]
 @common_options
 @click.pass_obj
 def command(invocation: Invocation, drive: str | None, as_json: bool, credential: bool) -> None:
-    """Show running drives, and what is not saved yet.
+    """Show running drives, and what is not on the store yet.
 
     Also where they are and what went wrong. DRIVE may be a mountpoint too. Without it all running
     drives of this user are shown.
@@ -95,16 +96,13 @@ def _rows(status: Status) -> list[tuple[str, str]]:
 
 
 def _rows_of_drive(status: Status) -> list[tuple[str, str]]:
-    unsaved = status["dirty_bytes"]
-    pending = f"{size_text(unsaved)} and {status['changed_records']} records are not saved yet"
-    clean = not unsaved and not status["changed_records"]
     block_cache, node_cache = (size_text(status[f"{kind}_cache_bytes"]) for kind in ("block", "node"))
     return [
         ("since", time_text(status["started_ns"])),
         ("mounted at", status["mountpoint"] or "–"),
         ("WebDAV", status["webdav_url"] or "–"),
         ("access", "read-only" if status["read_only"] else "read and write"),
-        ("changes", "everything is saved" if clean else pending),
+        ("changes", what_waits(status)),
         ("head", f"commit {status['head_number']} ({status['head_hash'][:12]})"),
         ("holds", f"{size_text(status['used_bytes'])} in {status['inodes']} files and folders"),
         ("open", f"{status['open_handles']} files and folders"),

@@ -5,30 +5,32 @@ import click
 from cryptdrive.cli.finding import running_drives, runtime_folder
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.options import common_options, option
-from cryptdrive.cli.terminal import complain, say, size_text, spinner
+from cryptdrive.cli.sending import sending_progress
+from cryptdrive.cli.terminal import say
 from cryptdrive.control.client import ControlClient
 from cryptdrive.control.records import RunningRecord
-from cryptdrive.errors import ConfigError, CryptdriveError, MountpointError, StoreError
+from cryptdrive.errors import ConfigError, MountpointError, UnsentData
 from cryptdrive.fuse.mountpoint import absolute, is_dead, mounted_at, unmount
-
-_SAVING = "Saving …"
 
 
 @click.command()
 @click.argument("target", metavar="MOUNTPOINT|DRIVE")
 @option("--lazy", is_flag=True, help="Detach at once, even if it is in use; then save.")
+@option("--no-wait", is_flag=True, help="Do not send what is left; the next mount does.")
 @common_options
 @click.pass_obj
-def command(invocation: Invocation, target: str, lazy: bool) -> None:
-    """Unmount a drive, and wait until everything is saved.
+def command(invocation: Invocation, target: str, lazy: bool, no_wait: bool) -> None:
+    """Unmount a drive, and wait until everything is on the store.
 
     A drive that is served only is stopped likewise. If programs use it, they are named, and it
-    stays mounted; so it does if changes cannot be saved now. With --lazy it is detached all the
-    same. What a program that died has left at a mountpoint is cleared.
+    stays mounted; with --lazy it is detached all the same. Changes that the store does not take
+    stay safe on this machine: the exit code is 20 then, and the next mount sends them. What a
+    program that died has left at a mountpoint is cleared.
 
     \b
     Examples:
       cryptdrive umount ~/Drive
+      cryptdrive umount ~/Drive --no-wait
       cryptdrive umount photos --lazy
     """
     invocation.start_logging()
@@ -40,34 +42,22 @@ def command(invocation: Invocation, target: str, lazy: bool) -> None:
             raise
     if records:
         for record in records:
-            _stop(invocation, record, lazy=lazy)
+            _stop(invocation, record, lazy=lazy, wait=not no_wait)
         return
     _unmount_without_its_process(invocation, absolute(target), lazy=lazy)
 
 
-def _stop(invocation: Invocation, record: RunningRecord, *, lazy: bool) -> None:
+def _stop(invocation: Invocation, record: RunningRecord, *, lazy: bool, wait: bool) -> None:
     place = record.mountpoint or record.webdav_url or record.store
-    try:
-        with (
-            ControlClient(runtime_folder(invocation), record) as client,
-            spinner(invocation, _SAVING) as show,
-        ):
-            client.stop(lazy=lazy, waiting=lambda: show(_what_is_left(invocation, record)))
-    except StoreError:
-        complain(f"{place} stays as it is, for not everything could be saved:")
-        raise
-    say(invocation, f"{place}: stopped, everything is saved" if not record.read_only else f"{place}: stopped")
-
-
-def _what_is_left(invocation: Invocation, record: RunningRecord) -> str:
-    """How far saving has come, by another connection."""
-    try:
-        with ControlClient(runtime_folder(invocation), record) as client:
-            status = client.status()
-    except CryptdriveError:
-        return _SAVING
-    problems = "".join(f" ({each})" for each in status["errors"])
-    return f"Saving … {size_text(status['dirty_bytes'])}, {status['changed_records']} records left{problems}"
+    with (
+        ControlClient(runtime_folder(invocation), record) as client,
+        sending_progress(invocation, record) as look,
+    ):
+        try:
+            client.stop(lazy=lazy, wait=wait, waiting=look)
+        except UnsentData as error:
+            raise UnsentData(f"{place}: stopped; {error}") from error
+    say(invocation, f"{place}: stopped" + ("" if record.read_only else ", everything is on the store"))
 
 
 def _unmount_without_its_process(invocation: Invocation, place: str, *, lazy: bool) -> None:

@@ -52,7 +52,7 @@ class FakeDrive:
     def credential(self) -> dict[str, Any]:
         raise Unsupported("the drive is not served by WebDAV")
 
-    def request_stop(self, *, lazy: bool) -> None:
+    def request_stop(self, *, lazy: bool, wait: bool) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.stops.append(lazy)

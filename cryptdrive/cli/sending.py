@@ -1,0 +1,63 @@
+"""How far sending changes to the store has come, shown while a person waits for it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cryptdrive.cli.finding import runtime_folder
+from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.terminal import duration_text, printable, size_text
+from cryptdrive.control.client import ControlClient
+from cryptdrive.control.records import RunningRecord
+from cryptdrive.errors import CryptdriveError
+
+
+@contextmanager
+def sending_progress(invocation: Invocation, record: RunningRecord) -> Iterator[Callable[[], None]]:
+    """Gives a function that looks once more at the running drive, and shows how much of its data is sent."""
+    if invocation.quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("Sending"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("…", total=None)
+        most = 0
+
+        def look() -> None:
+            nonlocal most
+            try:
+                with ControlClient(runtime_folder(invocation), record) as client:
+                    status = client.status()
+            except CryptdriveError:
+                return  # it is ending
+            waiting = status["waiting_bytes"]
+            most = max(most, waiting)
+            progress.update(
+                task, total=most or None, completed=most - waiting, description=printable(what_waits(status))
+            )
+
+        yield look
+
+
+def what_waits(status: dict[str, Any]) -> str:
+    """``12 files (3.4 MiB), 1.2 MiB/s, about 3 s left``, and what keeps them from being sent."""
+    if not status["changed_records"] and not status["waiting_bytes"]:
+        return "everything is on the store"
+    files = status["waiting_files"]
+    parts = [f"{files} {'file' if files == 1 else 'files'} ({size_text(status['waiting_bytes'])}) to be sent"]
+    if status["bytes_per_s"]:
+        parts.append(f"{size_text(int(status['bytes_per_s']))}/s")
+    if status["seconds_left"] is not None:
+        parts.append(f"about {duration_text(status['seconds_left'])} left")
+    if status["retry_in_s"] is not None:
+        parts.append(f"tried again in {duration_text(status['retry_in_s'])}")
+    return ", ".join(parts)
