@@ -18,6 +18,7 @@ import trio
 
 from cryptdrive.errors import CryptdriveError, FileError
 from cryptdrive.fuse.errors import errno_of
+from cryptdrive.fuse.syncing import GroupSync
 from cryptdrive.waiting import WouldBlock, no_waiting
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def _errno_for(request: str, error: Exception) -> int:
 class Answerer:
     """Makes calls of the file system for the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, syncs: GroupSync) -> None:
+        self._syncs = syncs
         self._threads = trio.CapacityLimiter(WAITING_CALLS_MAX)
 
     async def answer(self, call: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
@@ -70,6 +72,7 @@ class Answerer:
 
         ``call`` may be run twice: it must raise WouldBlock before it has changed anything.
         """
+        self._syncs.arrivals += 1
         try:
             with no_waiting():
                 return call(*arguments)

@@ -14,6 +14,7 @@ from cryptdrive.errors import FileError, Invalid, NotFound, Stale
 from cryptdrive.fuse.answering import Answerer, handler
 from cryptdrive.fuse.encoding import Presentation, caller_of, changes_of, missing_entry, statistics
 from cryptdrive.fuse.references import KernelReferences
+from cryptdrive.fuse.syncing import GroupSync
 from cryptdrive.types import HandleId, InodeNumber
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.values import Attr, Caller, DirectoryEntry, RenameFlags, XattrFlags
@@ -46,9 +47,11 @@ class Operations(pyfuse3.Operations):
         self._show = presentation.attributes
         self._references = references
         self._pages_may_be_old = pages_may_be_old
-        answerer = Answerer()
+        syncs = GroupSync(fs)
+        answerer = Answerer(syncs)
         self._answer = answerer.answer
         self._wait_for = answerer.wait_for
+        self._syncs = syncs
 
     # --- names -----------------------------------------------------------------------
 
@@ -224,7 +227,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def fsync(self, fh: int, datasync: bool) -> None:
-        await self._wait_for(self._fs.fsync, HandleId(fh), datasync)
+        await self._syncs.fsync(HandleId(fh), datasync)
 
     @handler
     async def release(self, fh: int) -> None:
@@ -281,7 +284,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self._wait_for(self._fs.fsync, HandleId(fh), datasync)
+        await self._syncs.fsync(HandleId(fh), datasync)
 
     @handler
     async def releasedir(self, fh: int) -> None:

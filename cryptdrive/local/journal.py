@@ -1,6 +1,7 @@
 """The journal: what makes a change durable on this machine (docs/format.md §14)."""
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -90,6 +91,8 @@ class Journal:
         self._is_whole = False
         self._has_spare = False
         """A spare that an earlier process left may be a file that counts, under another name."""
+        self.sync_seconds = 0.0
+        """How long the disk takes to keep something, of late."""
         self.syncs = 0
         """How often the disk was asked to keep what was appended."""
 
@@ -132,7 +135,9 @@ class Journal:
     def _sync(self) -> None:
         if self._file is not None and self._index != self._durable_index:
             self.syncs += 1
+            start = time.perf_counter()
             self._file.sync()
+            self.sync_seconds += (time.perf_counter() - start - self.sync_seconds) / 8
             self._durable_index, self._durable_tag = self._index, self._tag
 
     def _begin_file(self) -> None:

@@ -10,7 +10,10 @@ from cryptdrive.local.journal import Journal
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.working_map import WorkingMap
 from cryptdrive.tree.memtable import Memtable
-from cryptdrive.waiting import before_waiting
+from cryptdrive.waiting import WouldBlock, before_waiting, no_waiting
+
+QUICK_SYNC_S = 0.002
+QUICK_RECORDS_MAX = 2000
 
 
 class UnsealedContents(Protocol):
@@ -61,15 +64,17 @@ class ChangeSaver:
         self._contents = contents
         self._final_records = final_records
 
-    def save(self) -> None:
+    def save(self, through: int | None = None) -> None:
         """Everything that was done before this call is durable on this machine when it returns.
+
+        Or else the transactions up to number ``through``.
 
         Callers that wait at the same time share a group, and so one sync of the disk. Raises
         DiskError, NoSpace, and what keeps bytes from being sealed; the changes stay, and the next
         call goes on.
         """
         with self._map.lock:
-            wanted = self._map.sequence
+            wanted = self._map.sequence if through is None else through
             if self.saved_through >= wanted:
                 return
         before_waiting()
@@ -78,6 +83,32 @@ class ChangeSaver:
             while self.saved_through < wanted:
                 with self.seal_lock:
                     self._save()
+
+    def save_quickly(self, through: int) -> bool:
+        """Save in a moment what was done up to transaction ``through``, or say that it takes longer.
+
+        It does not wait: for the store, for others who save or seal, or for a slow disk. What it
+        began is gone on with by the next :meth:`save`. Raises nothing.
+        """
+        if self.saved_through >= through:
+            return True
+        if self._journal.sync_seconds > QUICK_SYNC_S or len(self._map.active) > QUICK_RECORDS_MAX:
+            return False
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if not self.seal_lock.acquire(blocking=False):
+                return False
+            try:
+                with no_waiting():
+                    self._save()
+            except (WouldBlock, CryptdriveError):
+                return False
+            finally:
+                self.seal_lock.release()
+        finally:
+            self._lock.release()
+        return self.saved_through >= through
 
     def save_and(self, then: Callable[[], None]) -> None:
         """Save, complete the open data pack, and call ``then`` before anybody else seals or saves."""

@@ -32,6 +32,8 @@ from cryptdrive.vfs.values import (
     XattrFlags,
 )
 
+QUICK_BYTES_MAX = 256 << 10
+"""So much is sealed in less than a millisecond."""
 VIRTUAL_BYTES = 1 << 50
 """The size shown for a store that has none of its own: 1 PiB."""
 
@@ -202,14 +204,23 @@ class FileSystem:
         """A descriptor was closed: raises what went wrong when saving the file, once."""
         self._content.take_error(self.handles.file(handle))
 
-    def fsync(self, handle: HandleId, data_only: bool = False) -> None:
+    def sync_point(self) -> int:
+        """A number for this moment, for :meth:`fsync`."""
+        return self.core.map.sequence
+
+    def save_quickly(self, point: int) -> bool:
+        """Save what was done up to ``point`` at once, if that takes a moment only; False if it would not."""
+        return self.core.unsealed_bytes <= QUICK_BYTES_MAX and self._saver.save_quickly(point)
+
+    def fsync(self, handle: HandleId, data_only: bool = False, point: int | None = None) -> None:
         """Everything done before, to this file and any other, is durable on this machine when it returns.
 
-        Takes a directory's handle as well: programs make a rename durable with it.
+        Takes a directory's handle as well: programs make a rename durable with it. With a ``point``
+        everything up to that moment suffices.
         """
         if not self.handles.is_directory(handle):
             self._content.take_error(self.handles.file(handle))
-        self._saver.save()
+        self._saver.save(point)
 
     def close(self, handle: HandleId) -> None:
         """The handle is not used again. A stage that was not published is discarded."""

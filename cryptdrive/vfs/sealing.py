@@ -21,6 +21,9 @@ from cryptdrive.vfs.live import LiveFile
 # A run that goes on where a shorter extent than this ends is sealed together with it, so that a
 # file written in small pieces does not end as a heap of them; what is sealed again is at most this.
 TAIL_BYTES_MAX = 16 * 1024
+TAIL_RUN_BYTES_MAX = 4 * 1024
+"""A run of that length is long enough to stand alone: to read and seal once more would cost an fsync more
+than the disk does."""
 _FILES_AT_ONCE = 256
 
 
@@ -179,7 +182,7 @@ class ContentSealer:
 
     def _with_tail(self, inode: InodeNumber, offset: int, run: bytearray) -> tuple[int, bytes | bytearray]:
         """A short run together with the short extent that ends where it starts."""
-        if not offset or len(run) >= TAIL_BYTES_MAX:
+        if not offset or len(run) >= TAIL_RUN_BYTES_MAX:
             return offset, run
         before = self._core.read(lambda: extent_before(self._core.map, inode, offset))
         if before is None or before.end != offset or before.length >= TAIL_BYTES_MAX:

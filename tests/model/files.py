@@ -144,7 +144,13 @@ class FileCalls(ModelCore):
         self._handle(handle)
 
     @call
-    def fsync(self, handle: HandleId, data_only: bool = False) -> None:
+    def sync_point(self) -> int:
+        return 0
+
+    def save_quickly(self, point: int) -> bool:
+        return True
+
+    def fsync(self, handle: HandleId, data_only: bool = False, point: int | None = None) -> None:
         self._handle(handle)
 
     @call

@@ -118,7 +118,7 @@ def test_an_unexpected_error_is_eio_and_names_nothing(
         def __getattr__(self, _: str) -> object:
             raise KeyError(SECRET)
 
-    mount.operations._fs = mount.operations._references = Broken()
+    mount.operations._fs = mount.operations._references = mount.operations._syncs._fs = Broken()
     method = getattr(mount.operations, name)
     wanted = len(inspect.signature(method.__wrapped__).parameters) - 1
     arguments: list[object] = [0] * wanted
@@ -204,17 +204,50 @@ def test_an_error_in_the_thread_is_translated(mount: Mount) -> None:
     assert errno_when(lambda: mount.call("read", 1, 0, 10)) == errno.EBADF
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("name", ["fsync", "fsyncdir"])
-def test_fsync_never_runs_in_the_loop(mount: Mount, name: str) -> None:
-    calls: list[tuple[bool, bool]] = []
+def test_fsync_runs_in_the_loop_only_if_it_is_quick(mount: Mount, name: str, quick: bool) -> None:
+    calls: list[tuple[bool, bool, int]] = []
 
-    def noting(_handle: int, data_only: bool) -> None:
-        calls.append((threading.get_ident() == loop_thread, data_only))
+    def noting(_handle: int, data_only: bool, point: int) -> None:
+        calls.append((threading.get_ident() == loop_thread, data_only, point))
 
     loop_thread = threading.get_ident()
+    mount.fs.sync_point = lambda: 7  # type: ignore[method-assign]
+    mount.fs.save_quickly = lambda point: quick and point == 7  # type: ignore[method-assign]
     mount.fs.fsync = noting  # type: ignore[method-assign, assignment]
-    mount.call(name, 1, True)
-    assert calls == [(False, True)]
+    for _ in range(2):
+        mount.call(name, 1, True)
+    assert calls == [(quick, True, 7)] * 2
+
+
+def test_many_fsyncs_share_one_save(mount: Mount) -> None:
+    saved: list[int] = []
+    points = iter(range(1, 100))
+
+    def save_quickly(point: int) -> bool:
+        saved.append(point)
+        return True
+
+    mount.fs.sync_point = lambda: next(points)  # type: ignore[method-assign]
+    mount.fs.save_quickly = save_quickly  # type: ignore[method-assign]
+    handles = [mount.call("create", ROOT, b"%d" % n, 0o644, os.O_RDWR, Context())[0].fh for n in range(8)]
+    failures = []
+
+    async def one(handle: int) -> None:
+        try:
+            await mount.operations.fsync(handle, False)
+        except pyfuse3.FUSEError as error:
+            failures.append(error.errno)
+
+    async def all_of_them() -> None:
+        async with trio.open_nursery() as nursery:
+            for handle in (*handles, 999):
+                nursery.start_soon(one, handle)
+
+    trio.run(all_of_them)
+    assert saved == [9]
+    assert failures == [errno.EBADF]
 
 
 # --- names -------------------------------------------------------------------------------
