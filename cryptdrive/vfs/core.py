@@ -170,6 +170,9 @@ class Core:
         """Inodes without a name that nothing uses any more: their records are to be removed."""
         self.orphans: set[InodeNumber] = set()
         """Inodes that lost their last name while this drive runs, and are not removed yet."""
+        self.synced: set[InodeNumber] = set()
+        self.synced_before: set[InodeNumber] = set()
+        """Files that were fsynced since the last publication began, and since the one before."""
         self.access_times: dict[InodeNumber, int] = {}
         self.sealed = threading.Condition(self.map.lock)
         """Notified whenever the bytes of files have been sealed."""

@@ -31,6 +31,7 @@ from cryptdrive.vfs.values import (
     SetAttr,
     XattrFlags,
 )
+from cryptdrive.waiting import before_waiting
 
 QUICK_BYTES_MAX = 256 << 10
 """So much is sealed in less than a millisecond."""
@@ -128,7 +129,16 @@ class FileSystem:
         return self._namespace.link(inode, parent, name, caller)
 
     def unlink(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
+        """Durable on this machine when it returns, for a file that was fsynced shortly before.
+
+        To remove a rollback journal is how databases commit, and not all of them sync the folder.
+        """
+        is_commit = self._namespace.is_synced(parent, name)
+        if is_commit:
+            before_waiting()
         self._namespace.unlink(parent, name, caller)
+        if is_commit:
+            self._saver.save()
 
     def rmdir(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
         self._namespace.rmdir(parent, name, caller)
@@ -219,7 +229,9 @@ class FileSystem:
         everything up to that moment suffices.
         """
         if not self.handles.is_directory(handle):
-            self._content.take_error(self.handles.file(handle))
+            found = self.handles.file(handle)
+            self._content.take_error(found)
+            self.core.synced.add(found.inode)
         self._saver.save(point)
 
     def close(self, handle: HandleId) -> None:

@@ -60,6 +60,7 @@ class ContentSealer:
     def froze(self) -> None:
         """All that was cut so far is being published; under the drive's lock."""
         self._core.first_change = self._core.first_unsaved
+        self._core.synced_before, self._core.synced = self._core.synced, set()
 
     def _save_access_times(self) -> None:
         """Access times are kept in memory until something else is published."""

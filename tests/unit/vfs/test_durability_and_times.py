@@ -62,3 +62,23 @@ def test_now_is_the_drives_clock(vault: SmallVault) -> None:
     fs = vault.open()
     attr = fs.setattr(fs.root, SetAttr(atime_ns=NOW, mtime_ns=NOW), Caller())
     assert attr.atime_ns == attr.mtime_ns == attr.ctime_ns
+
+
+def test_removing_what_was_just_fsynced_is_durable(vault: SmallVault) -> None:
+    """As databases commit that do not sync the folder."""
+    fs = vault.open()
+    for name in (b"journal", b"other"):
+        handle, _ = fs.create(fs.root, name, 0o644, os.O_RDWR, Caller())
+        fs.write(handle, 0, b"content")
+        if name == b"journal":
+            fs.fsync(handle)
+        fs.close(handle)
+    fs.sync()
+    fs.unlink(fs.root, b"journal", Caller())
+    vault.disk.lose_power(random.Random(1))
+    fs = vault.open(forget=False)
+    assert [entry.name for entry in fs.readdir(fs.opendir(fs.root))] == [b"other"]
+    fs.unlink(fs.root, b"other", Caller())
+    vault.disk.lose_power(random.Random(1))
+    fs = vault.open(forget=False)
+    assert [entry.name for entry in fs.readdir(fs.opendir(fs.root))] == [b"other"]
