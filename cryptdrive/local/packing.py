@@ -22,7 +22,17 @@ INLINE_BYTES_MAX = 256 * 1024
 class PackAppender:
     """Seals blobs into one open pack after the other. Thread-safe."""
 
-    def __init__(self, sealer: Sealer, kind: PackKind, outbox: Outbox, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        sealer: Sealer,
+        kind: PackKind,
+        outbox: Outbox,
+        randomness: Randomness,
+        *,
+        is_saved: bool = False,
+    ) -> None:
+        """``is_saved``: groups name its blobs, and so are told of its packs."""
+        self._is_saved = is_saved
         self._sealer = sealer
         self._kind = kind
         self._outbox = outbox
@@ -42,14 +52,23 @@ class PackAppender:
         Raises DiskError, NoSpace.
         """
         with self._lock:
-            if self._writer is not None and not self._writer.has_room(len(plaintext)):
-                self._rotate()
-            if self._writer is None:
-                self._buffer = self._outbox.buffer()
-                pack = PackId(self._randomness(PACK_ID_BYTES))
-                self._writer = PackWriter(self._sealer, self._kind, pack, self._buffer)
-                self._saved_end, self._saved_count = 0, 0
-            return self._writer.add(plaintext, role, owner, position)
+            return self._writer_for(len(plaintext)).add(plaintext, role, owner, position)
+
+    def add_sealed(self, sealed: bytes, blob: Ref, role: Role, owner: int, position: int) -> Ref:
+        """Take a blob over from another pack, byte for byte. Raises DiskError, NoSpace."""
+        with self._lock:
+            return self._writer_for(blob.length).add_sealed(sealed, blob, role, owner, position)
+
+    def _writer_for(self, length: int) -> PackWriter:
+        """One with room for a blob of ``length`` bytes."""
+        if self._writer is not None and not self._writer.has_room(length):
+            self._rotate()
+        if self._writer is None:
+            self._buffer = self._outbox.buffer()
+            pack = PackId(self._randomness(PACK_ID_BYTES))
+            self._writer = PackWriter(self._sealer, self._kind, pack, self._buffer)
+            self._saved_end, self._saved_count = 0, 0
+        return self._writer
 
     def rotate(self) -> None:
         """Complete the open pack, if there is one with blobs in it, and hand it to the outbox.
@@ -68,7 +87,7 @@ class PackAppender:
         # its buffer is not used again before that.
         self._outbox.complete(writer.pack, whole, self._buffer)
         self._completed.append((writer.pack, len(whole)))
-        if self._kind is PackKind.DATA:
+        if self._is_saved:
             self._unsaved.append(PackChange(writer.pack, writer.epoch, writer.end, writer.end, len(whole)))
         self._writer = None
 
@@ -77,6 +96,11 @@ class PackAppender:
         """Bytes in the open pack."""
         writer = self._writer
         return writer.end if writer is not None and not writer.is_empty else 0
+
+    def tell_of_copies(self, packs: Sequence[tuple[PackId, int]]) -> None:
+        """Let the next group name packs (id, length) that a publication made, and sends."""
+        with self._lock:
+            self._unsaved += [PackChange(pack, self._sealer.epoch, 0, 0, length) for pack, length in packs]
 
     def take_completed(self) -> list[tuple[PackId, int]]:
         """The packs (id, length) completed since the last call."""

@@ -5,6 +5,7 @@ import threading
 from typing import Protocol
 
 from cryptdrive.errors import CryptdriveError, FileError
+from cryptdrive.local.compaction import blobs_named_by, copy_half_dead, name_copies
 from cryptdrive.local.frames import FrameKind, Prepared, encode_prepared
 from cryptdrive.local.journal import Journal
 from cryptdrive.local.nodes import NodeStore, WaitingNodeSource
@@ -13,8 +14,7 @@ from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.saving import ChangeSaver
 from cryptdrive.local.sending import PackSender
 from cryptdrive.local.working_map import WorkingMap
-from cryptdrive.objects.ref import PackedRef, Ref
-from cryptdrive.schema.references import blob_of
+from cryptdrive.objects.ref import PackedRef
 from cryptdrive.tree.apply import apply
 from cryptdrive.tree.memtable import Memtable
 from cryptdrive.types import PackId
@@ -33,6 +33,9 @@ class CommitLog(Protocol):
     def seal(self, root: PackedRef | None, journal_sequence: int) -> tuple[CommitId, bytes]:
         """The commit that makes ``root`` the next state; nobody knows it yet."""
 
+    def check_place(self) -> None:
+        """Raises Unavailable: the store is away, or is not the vault's any more."""
+
     def put(self, commit: CommitId, data: bytes, journal_sequence: int) -> None:
         """Returns when the store holds the commit, and this device knows it as its head."""
 
@@ -48,7 +51,7 @@ class Publisher:
         self,
         working_map: WorkingMap,
         nodes: NodeStore,
-        appenders: tuple[PackAppender, PackAppender],
+        appenders: tuple[PackAppender, PackAppender, PackAppender],
         outbox: Outbox,
         saver: ChangeSaver,
         journal: Journal,
@@ -62,7 +65,7 @@ class Publisher:
         """The transactions up to this number are on the store."""
         self._map = working_map
         self._nodes = nodes
-        self._data, self._node_appender = appenders
+        self._data, self._node_appender, self._copies = appenders
         self._outbox = outbox
         self._saver = saver
         self._journal = journal
@@ -94,10 +97,12 @@ class Publisher:
         """
         with self._map.lock:
             wanted = self._map.sequence
-            if not self._is_pending():
+            if not self._is_pending() and self.last_error is None:
                 return
         before_waiting()
         with self._lock:
+            if not self._is_pending():
+                self._look_again()
             while self._is_pending():
                 try:
                     self._publish_once()
@@ -107,6 +112,19 @@ class Publisher:
                 self.last_error = None
                 if self.published_through >= wanted:
                     return
+
+    def _look_again(self) -> None:
+        """Nothing is to be sent; is what failed the last time well again?"""
+        try:
+            self._commits.check_place()
+        except CryptdriveError as error:
+            self.last_error = error
+            raise
+        self.last_error = None
+
+    def is_away(self, error: CryptdriveError) -> None:
+        """The store did not answer when the drive was opened."""
+        self.last_error = error
 
     def _is_pending(self) -> bool:
         return self._prepared is not None or self._map.has_unpublished
@@ -121,6 +139,7 @@ class Publisher:
             # Again, if that failed: the disk may hold it all the same, so it must stay what it is.
             self._journal.append(FrameKind.PREPARED, [encode_prepared(prepared)], prepared.through)
             self._is_prepared = True
+        self._commits.check_place()
         self._sender.send(prepared.packs)
         self._commits.put(prepared.commit, prepared.data, prepared.through)
         self._finish(prepared)
@@ -140,6 +159,7 @@ class Publisher:
         assert frozen is not None
         for pack, _ in self._node_appender.take_completed():
             self._outbox.drop(pack)  # of a try that failed before anything named them
+        self._copy_half_dead(frozen)
         ancestors = self._commits.ancestors_of_next()
         with self._map.lock:
             for key, value in ancestors:
@@ -156,6 +176,18 @@ class Publisher:
         self._is_prepared = False
         return self._prepared
 
+    def _copy_half_dead(self, frozen: Memtable) -> None:
+        copies = copy_half_dead(frozen, self._packs, self._map.lock, self._outbox, self._copies)
+        if not copies:
+            return
+        self._copies.rotate()
+        completed = self._copies.take_completed()
+        self._packs.update(completed)
+        # As soon as a record names a copy a newer one may do so too: its group must know the pack.
+        self._data.tell_of_copies(completed)
+        with self._map.lock:
+            name_copies(frozen, [layer for layer in self._map.layers if layer is not frozen], copies)
+
     def _live_packs(self) -> set[PackId]:
         """The packs that anything unpublished names: the others need not be sent."""
         with self._map.lock:
@@ -163,7 +195,7 @@ class Publisher:
         live: set[PackId] = set()
         for layer in layers:
             with self._map.lock:
-                live |= packs_named_by(layer)
+                live |= blobs_named_by(layer).keys()
         return live
 
     def _finish(self, prepared: Prepared) -> None:
@@ -174,11 +206,15 @@ class Publisher:
         self._prepared, self._is_prepared = None, False
         self.publications += 1
         self._sender.forget(prepared.packs)
+        nodes = {pack for pack, _ in prepared.packs} - self._packs.keys()
         done = {pack for pack, _ in prepared.packs} | self._packs.keys()
         self._packs.clear()
         try:
             for pack in done:
-                self._outbox.drop(pack)
+                if pack in nodes:
+                    self._outbox.keep(pack)
+                else:
+                    self._outbox.drop(pack)
             self._journal.trim(prepared.through)
         except FileError as error:
             _log.warning("%s", error)  # what is left is removed by the next mount
@@ -193,13 +229,3 @@ class Publisher:
         """What the publication under way has to send: (id, length)."""
         prepared = self._prepared
         return prepared.packs if prepared is not None else ()
-
-
-def packs_named_by(layer: Memtable) -> set[PackId]:
-    """The packs of all blobs that a layer's records name."""
-    found = set()
-    for key, value in layer.items():
-        ref = blob_of(key, value) if value is not None else None
-        if ref is not None:
-            found.add(Ref.decode(ref).pack)
-    return found

@@ -1,19 +1,20 @@
 """What an earlier process of this drive saved and did not publish (docs/format.md §14)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cryptdrive.clock import Randomness
 from cryptdrive.crypto.sealing import Sealer
 from cryptdrive.errors import DiskError, Integrity
+from cryptdrive.local.compaction import blobs_named_by
 from cryptdrive.local.disk import LocalFolder, disk_errors
 from cryptdrive.local.frames import Group, PackChange, Prepared
 from cryptdrive.local.journal_reading import JournalContent
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.local.packing import complete_again
-from cryptdrive.local.publisher import packs_named_by
 from cryptdrive.objects.pack import IndexEntry
+from cryptdrive.schema.references import blob_of
 from cryptdrive.tree.memtable import Memtable
 from cryptdrive.types import PackId
 
@@ -68,19 +69,24 @@ def recover(
     ``read_only``: nothing is written. Raises DiskError, NoSpace, Integrity.
     """
     result = Unpublished(prepared)
+    sent: dict[PackId, int] = {}
     if prepared is not None:
-        result.frozen = _joined(group for group in groups if group.sequence <= prepared.through)
+        sent = dict(prepared.packs)
+        frozen = _joined(group for group in groups if group.sequence <= prepared.through)
+        result.frozen = _without_other_packs(frozen, sent)
         groups = [group for group in groups if group.sequence > prepared.through]
     result.saved = _joined(groups)
+    outbox.find_kept()
     states = _pack_states(groups)
-    sent = dict(prepared.packs) if prepared is not None else {}
     for pack, length in sent.items():
         outbox.adopt(pack, length)
-    for pack in packs_named_by(result.saved) - sent.keys():
+    for pack in blobs_named_by(result.saved).keys() - sent.keys():
         state = states.get(pack)
         if state is None:
             continue  # on the store since long
         if state.length:
+            if state.is_copy and not outbox.has_file(pack):
+                continue  # it was sent with a publication that is over
             outbox.adopt(pack, state.length)
         elif read_only:
             outbox.hold(pack, state.content(folder))
@@ -105,12 +111,14 @@ class _PackState:
     length: int = 0
     end: int = 0
     in_file: int = 0
+    is_copy: bool = False
     entries: list[IndexEntry] = field(default_factory=list)
     inline: list[tuple[int, bytes]] = field(default_factory=list)
 
     def add(self, change: PackChange) -> None:
         if change.length:
             self.length = change.length
+            self.is_copy = not change.end
             return
         if change.start != self.end:
             raise Integrity(f"the journal lacks part of pack {self.pack.hex()}")
@@ -145,6 +153,19 @@ def _joined(groups: Iterable[Group]) -> Memtable:
             else:
                 joined.put(key, value)
     return joined
+
+
+def _without_other_packs(frozen: Memtable, sent: Mapping[PackId, int]) -> Memtable:
+    """Frozen changes but for records whose blobs were copied: the prepared tree names the copies."""
+    kept = Memtable()
+    for key, value in frozen.items():
+        if value is None:
+            kept.delete(key)
+            continue
+        ref = blob_of(key, value)
+        if ref is None or PackId(ref[:16]) in sent:
+            kept.put(key, value)
+    return kept
 
 
 def _pack_states(groups: list[Group]) -> dict[PackId, _PackState]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cryptdrive.errors import (
     BadHandle,
+    Integrity,
     Invalid,
     IsADirectory,
     ReadOnly,
@@ -124,6 +125,13 @@ class FileContent:
 
     def read_inode(self, number: InodeNumber, offset: int, size: int) -> bytes:
         """The file's bytes ``[offset, offset + size)`` as of one moment."""
+        try:
+            return self._read_once(number, offset, size)
+        except Integrity:
+            # A pack that nothing names any more may have gone since its place was looked up.
+            return self._read_once(number, offset, size)
+
+    def _read_once(self, number: InodeNumber, offset: int, size: int) -> bytes:
         core = self._core
 
         def snapshot() -> tuple[int, list[Extent], list[tuple[int, bytearray]]]:

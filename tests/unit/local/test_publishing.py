@@ -11,7 +11,7 @@ from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import ROOT_INODE
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.uploading import Uploader
-from cryptdrive.vfs.values import Caller, SetAttr
+from cryptdrive.vfs.values import Caller, SetAttr, XattrFlags
 from tests.model.clock import ManualClock
 from tests.support.vault import SmallVault
 
@@ -221,3 +221,69 @@ def test_publications_come_after_quiet_or_an_interval() -> None:
     clock.advance(60000000000)
     keeper.step()
     assert published() == quiet
+
+
+def stored_data_bytes(vault: SmallVault) -> int:
+    """Bytes of all packs in the store."""
+    store = vault.store
+    assert isinstance(store, MemoryStore)
+    return sum(len(data) for name, data in store.objects.items() if name.startswith("packs/"))
+
+
+def test_what_is_dead_is_not_sent() -> None:
+    """Of files that were saved here and then removed or overwritten, what is alive goes to the store."""
+    vault = SmallVault(MemoryStore(), SystemClock())
+    fs = vault.open()
+    fs.sync()
+    before = stored_data_bytes(vault)
+    texts = {}
+    for number in range(20):
+        texts[b"%d" % number] = os.urandom(100_000)
+        write_file(fs, b"%d" % number, texts[b"%d" % number])
+    fs.setxattr(fs.lookup(ROOT_INODE, b"3").inode, b"user.x", b"v" * 5000, XattrFlags.NONE, CALLER)
+    fs.sync(remote=False)
+    for number in range(20):
+        if number not in (3, 7):
+            fs.unlink(ROOT_INODE, b"%d" % number, CALLER)
+            del texts[b"%d" % number]
+    while fs.purge_some():
+        pass
+    fs.sync()
+    assert stored_data_bytes(vault) - before < 400_000, "of 2,000,000 bytes that were sealed 200,000 live"
+    again = vault.open(read_only=True)
+    for name, text in texts.items():
+        assert read_file(again, name) == text
+    assert again.getxattr(again.lookup(ROOT_INODE, b"3").inode, b"user.x") == b"v" * 5000
+    # All dead: not a byte of it.
+    fs = vault.open()
+    before = stored_data_bytes(vault)
+    write_file(fs, b"short-lived", os.urandom(1_000_000))
+    fs.sync(remote=False)
+    fs.unlink(ROOT_INODE, b"short-lived", CALLER)
+    while fs.purge_some():
+        pass
+    fs.sync()
+    assert stored_data_bytes(vault) - before < 50_000
+
+
+def test_a_pack_that_newer_changes_need_is_sent_as_it_is() -> None:
+    """A copy made while a publication failed names the same blobs, so they stay where they are."""
+    store = FaultyStore(MemoryStore(), scripted([]))
+    vault = SmallVault(store, SystemClock())
+    fs = vault.open()
+    fs.sync()
+    text = os.urandom(100_000)
+    write_file(fs, b"dead", os.urandom(500_000))
+    write_file(fs, b"kept", text)
+    fs.sync(remote=False)
+    fs.unlink(ROOT_INODE, b"dead", CALLER)
+    store.plan = lambda operation, name: Fault.BEFORE if operation == "put" else None
+    with pytest.raises(Unavailable):
+        fs.sync()
+    inode = fs.lookup(ROOT_INODE, b"kept").inode
+    fs.clone(inode, ROOT_INODE, b"copy", False, CALLER)
+    fs.unlink(ROOT_INODE, b"kept", CALLER)
+    assert read_file(fs, b"copy") == text
+    store.plan = scripted([])
+    fs.sync()
+    assert read_file(vault.open(), b"copy") == text
