@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from cryptdrive.cli.finding import refuse_if_running, running_drive
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.passwords import credentials_for
-from cryptdrive.cli.terminal import spinner
+from cryptdrive.cli.terminal import complain, spinner
 from cryptdrive.config import DriveConfig
 from cryptdrive.control.client import ControlClient, RemoteFiles
 from cryptdrive.control.files import DriveFiles, LocalFiles
 from cryptdrive.control.records import RuntimeFolder
-from cryptdrive.errors import ReadOnly, StoreReadOnly, StoreRefused
+from cryptdrive.errors import NoVault, OtherVault, ReadOnly, StoreReadOnly, StoreRefused, Unavailable
+from cryptdrive.local.known_stores import KnownStores
 from cryptdrive.store.base import Store
-from cryptdrive.store.opening import open_store
+from cryptdrive.store.opening import open_store, store_url
+from cryptdrive.vault.guarded import GuardedStore
 from cryptdrive.vault.header import read_header
 
 if TYPE_CHECKING:
@@ -35,19 +37,42 @@ def refuse_read_only(invocation: Invocation, text: str) -> None:
         )
 
 
-def check_vault(drive: DriveConfig, *, writing: bool, advice: str = "") -> None:
+def check_vault(invocation: Invocation, drive: DriveConfig, *, writing: bool, advice: str = "") -> None:
     """Make sure that there is a vault of a format we know, before a password is asked for.
 
     ``writing``: and that its store can be written to; ``advice`` ends the message if it cannot.
     Raises NoVault, FormatTooNew, Integrity, StoreError.
     """
-    store = open_store(drive.store)
     try:
-        read_header(store)
-        if writing:
-            check_writable(store, advice)
-    finally:
-        store.close()
+        store = open_store(drive.store)
+        try:
+            known = KnownStores(invocation.folders.state)
+            read_header(store, known.vault_at(store_url(drive.store)))
+            if writing:
+                check_writable(store, advice)
+        finally:
+            store.close()
+    except (Unavailable, NoVault) as error:
+        if isinstance(error, OtherVault) or not _can_do_without(invocation, drive):
+            raise
+        complain(f"{error}\nworking with what is on this machine; changes are sent when the store is back")
+
+
+def _can_do_without(invocation: Invocation, drive: DriveConfig) -> bool:
+    """Whether this machine has what it takes to open a drive while its store is away."""
+    from cryptdrive.drive.opening import local_copy
+
+    folders = invocation.folders
+    return local_copy(folders, KnownStores(folders.state).vault_at(store_url(drive.store))) is not None
+
+
+def _guarded_store(invocation: Invocation, location: str) -> Store:
+    """The store, which may go away and come back; until this machine knows what vault is there, as it is."""
+    url = store_url(location)
+    vault_id = KnownStores(invocation.folders.state).vault_at(url)
+    if vault_id is None:
+        return open_store(location)
+    return GuardedStore(url, lambda: open_store(location), vault_id)
 
 
 def check_writable(store: Store, advice: str = "") -> None:
@@ -79,7 +104,7 @@ def open_drive_of(
     """Open a drive in this process. Raises everything that opening raises; the store is closed then."""
     from cryptdrive.drive import open_drive  # takes longer than all the rest of a small command
 
-    store = open_store(drive.store)
+    store = _guarded_store(invocation, drive.store)
     try:
         return open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
     except BaseException:
@@ -104,7 +129,7 @@ def drive_files(invocation: Invocation, text: str, *, writing: bool) -> Iterator
                 remote.sync()
         return
     drive = invocation.drive(text)
-    check_vault(drive, writing=writing)
+    check_vault(invocation, drive, writing=writing)
     if writing:
         refuse_if_running(invocation, drive)
     credentials = credentials_for(invocation, drive)

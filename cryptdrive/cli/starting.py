@@ -24,7 +24,7 @@ def start(invocation: Invocation, config: DriveConfig, plan: FrontEnds, *, foreg
 
         check_fuse(plan.mount)
         check_mountpoint(plan.mountpoint, nonempty=plan.mount.nonempty)
-    check_vault(config, writing=not plan.read_only, advice=READ_ONLY_WORKS)
+    check_vault(invocation, config, writing=not plan.read_only, advice=READ_ONLY_WORKS)
     if not plan.read_only:
         refuse_if_running(invocation, config)
     credentials = credentials_for(invocation, config)

@@ -14,6 +14,7 @@ from cryptdrive.local.enrolment import CounterReserve, device_records, enrol
 from cryptdrive.local.journal import Journal, JournalEnd
 from cryptdrive.local.known_stores import KnownStores
 from cryptdrive.local.recovery import Unpublished
+from cryptdrive.local.vault_copy import VaultCopy
 from cryptdrive.schema.inode import new_inode
 from cryptdrive.store.base import Store
 from cryptdrive.types import ROOT_INODE
@@ -62,7 +63,16 @@ def fill_vault(
     settings = DriveSettings()
     storage = open_storage(store, sealer, randomness, clock, settings, folder.folder("outbox"))
     try:
-        commits = DeviceCommits(store, sealer, device, unlocked.table_id, clock, None, state.save_head)
+        commits = DeviceCommits(
+            store,
+            sealer,
+            device,
+            unlocked.table_id,
+            clock,
+            None,
+            state.save_head,
+            VaultCopy(folder.folder("copy")),
+        )
         commits.message = "vault created"
         journal = Journal(folder.folder("journal"), sealer, randomness, JournalEnd())
         fs, _ = open_filesystem(

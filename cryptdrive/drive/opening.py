@@ -8,7 +8,7 @@ from cryptdrive.config import DriveSettings, LocalFolders
 from cryptdrive.crypto.passwords import Argon2Costs
 from cryptdrive.crypto.sealing import Sealer
 from cryptdrive.drive.running import Drive
-from cryptdrive.errors import DriveInUse, Rollback
+from cryptdrive.errors import CryptdriveError, DriveInUse, NoVault, OtherVault, Rollback, Unavailable
 from cryptdrive.local.commit_log import DeviceCommits
 from cryptdrive.local.device import Device, DeviceState, Head, state_folder
 from cryptdrive.local.disk import LocalFolder, RealFolder, disk_errors
@@ -26,8 +26,10 @@ from cryptdrive.local.journal import Journal
 from cryptdrive.local.journal_reading import JournalContent, read_journal
 from cryptdrive.local.known_stores import KnownStores
 from cryptdrive.local.recovery import not_on_store, recover
+from cryptdrive.local.vault_copy import VaultCopy
 from cryptdrive.local.working_map import WorkingMap
 from cryptdrive.store.base import Store
+from cryptdrive.types import VaultId
 from cryptdrive.vault import unlocking
 from cryptdrive.vault.commits import CommitId
 from cryptdrive.vault.heads import Tip, find_tips
@@ -61,14 +63,28 @@ def open_drive(
     """
     clock = clock or SystemClock()
     known = KnownStores(folders.state)
-    unlocked = unlock_vault(store, credentials, known.vault_at(store.url))
+    vault_id = known.vault_at(store.url)
+    away: CryptdriveError | None = None
+    try:
+        unlocked = unlock_vault(store, credentials, vault_id)
+        tips_from = store
+    except (Unavailable, NoVault) as error:
+        copy = local_copy(folders, vault_id)
+        if copy is None or isinstance(error, OtherVault):
+            raise
+        away, tips_from = error, copy
+        _log.warning("the store is away, and the drive works with what is here: %s", error)
+        unlocked = unlock_vault(copy, credentials, vault_id)
     path = state_folder(folders.state, unlocked.vault_id)
     lock = _lock(path, required=not read_only)
     try:
         known.remember(store.url, unlocked.vault_id)
         drive = open_unlocked(
-            store, unlocked, settings, RealFolder(path), lock, clock, randomness, read_only=read_only
-        )
+            store, unlocked, settings, RealFolder(path), lock, clock, randomness,
+            tips_from=tips_from, read_only=read_only,
+        )  # fmt: skip
+        if away is not None:
+            drive.note_absence(away)
     except BaseException:
         if lock is not None:
             lock.release()
@@ -77,6 +93,16 @@ def open_drive(
         lock.release()  # what was found is open, and stays readable
     drive.start()
     return drive
+
+
+def local_copy(folders: LocalFolders, vault_id: VaultId | None) -> Store | None:
+    """What opens a known vault while its store is away; None where this machine has not got it.
+
+    Raises Integrity, DiskError.
+    """
+    if vault_id is None:
+        return None
+    return VaultCopy(RealFolder(state_folder(folders.state, vault_id)).folder("copy")).store()
 
 
 def _lock(folder: Path, *, required: bool) -> DriveLock | None:
@@ -102,10 +128,12 @@ def open_unlocked(
     clock: Clock,
     randomness: Randomness,
     *,
+    tips_from: Store | None = None,
     read_only: bool = False,
 ) -> Drive:
     """The drive in a local folder that ``lock`` guards; without one only the store is looked at.
 
+    ``tips_from`` is where the newest commit is found, if not in the store, which is away then.
     Nothing runs by itself until its ``start``. Raises Integrity, Rollback, StoreError, DiskError, NoSpace.
     """
     sealer = Sealer(unlocked.keyring(), randomness)
@@ -117,7 +145,8 @@ def open_unlocked(
     storage = open_storage(store, sealer, randomness, clock, settings, outbox_folder)
     try:
         owner_key = unlocked.header.owner_key
-        tip = only_tip(find_tips(store, sealer, owner_key, known=_known_commits(head, content)))
+        copy = VaultCopy(folder.folder("copy"))
+        tip = only_tip(find_tips(tips_from or store, sealer, owner_key, known=_known_commits(head, content)))
         working_map = WorkingMap(storage.nodes, tip.commit.root)
         check_descent(working_map, tip, head)
         through = _stored_through(head, tip, device)
@@ -134,7 +163,9 @@ def open_unlocked(
             outbox_folder, storage.outbox, sealer, randomness, groups, prepared, read_only=read_only,
         )  # fmt: skip
         local = LocalChanges(journal, max(content.last_sequence, through), unpublished)
-        commits = DeviceCommits(store, sealer, device, unlocked.table_id, clock, tip.id, state.save_head)
+        commits = DeviceCommits(
+            store, sealer, device, unlocked.table_id, clock, tip.id, state.save_head, copy
+        )
         reserve = CounterReserve()
         fs, publisher = open_filesystem(
             storage, tip.commit.root, local, commits, device.tag, device_records(device, reserve),
@@ -148,7 +179,9 @@ def open_unlocked(
                 state.save_head(Head(tip.id.number, tip.id.hash, through))
             if new_device:
                 _publish_enrolment(fs, commits, device, reserve)
-            _name_slot_table(store, fs, commits, tip, device, reserve, unlocked.table_id)
+            if tips_from in (None, store):
+                _name_slot_table(store, fs, commits, tip, device, reserve, unlocked.table_id)
+                copy.update(store, unlocked.table_id, commits.head or tip.id)
     except BaseException:
         storage.close()
         raise

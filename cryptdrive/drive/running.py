@@ -107,6 +107,10 @@ class Drive:
         self._housekeeper.step()
         self._uploader.step()
 
+    def note_absence(self, error: CryptdriveError) -> None:
+        """The store was away when the drive was opened: it is looked for again and again."""
+        self._publisher.is_away(error)
+
     def sealed_file(self, label: str) -> SealedFile:
         """A small local file that only this vault's keys open, for a front end's own state."""
         return SealedFile(self._folder, label, self._sealer, label)

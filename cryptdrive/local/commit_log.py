@@ -6,10 +6,12 @@ from cryptdrive.clock import Clock
 from cryptdrive.crypto.sealing import Sealer
 from cryptdrive.errors import Rollback
 from cryptdrive.local.device import Device, Head
+from cryptdrive.local.vault_copy import VaultCopy
 from cryptdrive.objects.ref import PackedRef
 from cryptdrive.schema.keys import history_key
 from cryptdrive.store.base import Store
 from cryptdrive.vault.commits import Commit, CommitId, commit_name, seal_commit
+from cryptdrive.vault.guarded import check_place
 from cryptdrive.vault.heads import commits_from
 from cryptdrive.vault.putting import put_once
 from cryptdrive.vault.slot_tables import SlotTableId
@@ -31,6 +33,7 @@ class DeviceCommits:
         clock: Clock,
         head: CommitId | None,
         save_head: Callable[[Head], None],
+        copy: VaultCopy,
     ) -> None:
         self.head = head
         self.slot_table = slot_table
@@ -41,6 +44,7 @@ class DeviceCommits:
         self._device = device
         self._clock = clock
         self._save_head = save_head
+        self._copy = copy
         self._sealed: CommitId | None = None
         """A commit that was sealed here, and that no put was tried of."""
 
@@ -69,6 +73,12 @@ class DeviceCommits:
         self._sealed = sealed[0]
         return sealed
 
+    def check_place(self) -> None:
+        """Raises Unavailable: the store is away, or holds another vault; nothing may be written there."""
+        if self.head is None:
+            return  # the vault is being created: its header comes last
+        check_place(self._store, self._sealer.keyring.vault_id)
+
     def put(self, commit: CommitId, data: bytes, journal_sequence: int) -> None:
         """Returns when the store holds a commit of :meth:`seal`, and this device knows it as its head.
 
@@ -80,6 +90,7 @@ class DeviceCommits:
         self._refuse_others(commit)
         again, self._sealed = self._sealed != commit, None
         put_once(self._store, commit_name(commit), data, again=again)
+        self._copy.save_commit(commit, data)  # first: it may be newer than the head, never older
         self._save_head(Head(commit.number, commit.hash, journal_sequence))
         self.head = commit
         self.message = ""

@@ -47,7 +47,7 @@ class LocalFolder(Protocol):
     def create(self, name: str) -> LocalFile:
         """A new, empty file, in the place of one that was there."""
 
-    def open(self, name: str) -> LocalFile:
+    def open(self, name: str, *, writable: bool = False) -> LocalFile:
         """Raises FileNotFoundError."""
 
     def rename(self, old: str, new: str) -> None:
@@ -159,8 +159,9 @@ class RealFolder:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return RealFile(os.open(self._path / name, flags, 0o600))
 
-    def open(self, name: str) -> RealFile:
-        return RealFile(os.open(self._path / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+    def open(self, name: str, *, writable: bool = False) -> RealFile:
+        access = os.O_RDWR if writable else os.O_RDONLY
+        return RealFile(os.open(self._path / name, access | os.O_NOFOLLOW | os.O_CLOEXEC))
 
     def rename(self, old: str, new: str) -> None:
         os.replace(self._path / old, self._path / new)

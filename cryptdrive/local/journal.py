@@ -170,7 +170,7 @@ class Journal:
             self._has_spare = False
             # Its old name has to be gone for certain before its content is.
             self._folder.sync()
-            return self._folder.open(SPARE), SPARE
+            return self._folder.open(SPARE, writable=True), SPARE
         file = self._folder.create(NEW)
         file.write(0, bytes(self._file_bytes))
         return file, NEW

@@ -12,6 +12,8 @@ from cryptdrive.types import PackId
 _log = logging.getLogger(__name__)
 
 _FREE_BUFFERS_MAX = 2
+KEPT_BYTES_MAX = 256 << 20
+_KEPT = ".kept"
 _UNSYNCED_MAX = 2
 """Complete packs that are not on disk for certain keep their buffers: the disk may fail to take them."""
 
@@ -34,7 +36,7 @@ class Outbox:
     A complete pack never changes: a store may have taken its file over, under another name.
     """
 
-    def __init__(self, folder: LocalFolder) -> None:
+    def __init__(self, folder: LocalFolder, kept_bytes_max: int = KEPT_BYTES_MAX) -> None:
         self._folder = folder
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
@@ -46,6 +48,9 @@ class Outbox:
         self._unsynced: dict[PackId, _Unsynced] = {}
         self._free: deque[bytearray] = deque(maxlen=_FREE_BUFFERS_MAX)
         self._total = 0
+        self._kept: dict[PackId, int] = {}
+        """Packs that the store has too, the oldest first: what of the tree can be read without it."""
+        self.kept_bytes_max = kept_bytes_max
 
     def buffer(self) -> bytearray:
         """Room for one pack."""
@@ -83,7 +88,7 @@ class Outbox:
         """
         if done:
             with disk_errors(self._folder, "reading kept data"):
-                self._files[pack] = self._folder.open(pack.hex())
+                self._files[pack] = self._folder.open(pack.hex(), writable=True)
             self._open_bytes[pack] = done
 
     def complete(self, pack: PackId, whole: memoryview, buffer: bytearray) -> None:
@@ -131,6 +136,11 @@ class Outbox:
 
     # --- complete packs ----------------------------------------------------------------------
 
+    def has_file(self, pack: PackId) -> bool:
+        """Whether an earlier process left a pack's file. Raises DiskError."""
+        with disk_errors(self._folder, "reading kept data"):
+            return pack.hex() in self._folder.names()
+
     def adopt(self, pack: PackId, length: int) -> None:
         """Know a complete pack that an earlier process left, and that is on disk for certain.
 
@@ -154,7 +164,8 @@ class Outbox:
     def read(self, pack: PackId, offset: int, length: int) -> bytes | None:
         """Bytes of a complete pack; None if it is not here. Raises DiskError."""
         with self._lock:
-            file, size = self._files.get(pack), self._packs.get(pack)
+            file = self._files.get(pack)
+            size = self._packs.get(pack) or self._kept.get(pack)
             unsynced = self._unsynced.get(pack)
             if size is None:
                 return None
@@ -184,10 +195,37 @@ class Outbox:
         with disk_errors(self._folder, "tidying"):
             self._folder.remove(pack.hex())
 
+    def keep(self, pack: PackId) -> None:
+        """The store has a pack; it stays as long as there is room for it. Raises DiskError."""
+        with self._sync_lock, self._lock:
+            length = self._packs.pop(pack, None)
+            if length is None or pack not in self._files:
+                return
+            self._total -= length
+            self._kept[pack] = length
+        with disk_errors(self._folder, "tidying"):
+            self._folder.rename(pack.hex(), pack.hex() + _KEPT)
+            while sum(self._kept.values()) > self.kept_bytes_max:
+                oldest = next(iter(self._kept))
+                with self._lock:
+                    self._kept.pop(oldest)
+                    self._files.pop(oldest, None)
+                self._folder.remove(oldest.hex() + _KEPT)
+
+    def find_kept(self) -> None:
+        """Know what an earlier process kept. Raises DiskError."""
+        with disk_errors(self._folder, "reading kept data"):
+            for name in self._folder.names():
+                if name.endswith(_KEPT):
+                    pack = PackId(bytes.fromhex(name.removesuffix(_KEPT)))
+                    self._files[pack] = file = self._folder.open(name)
+                    self._kept[pack] = file.size()
+
     def remove_unknown(self) -> None:
         """Remove what an earlier process left and nothing needs. Raises DiskError."""
         with disk_errors(self._folder, "tidying"):
             known = {pack.hex() for pack in (*self._packs, *self._open_bytes)}
+            known.update(pack.hex() + _KEPT for pack in self._kept)
             for name in self._folder.names():
                 if name not in known:
                     self._folder.remove(name)

@@ -5,26 +5,17 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Protocol, runtime_checkable
 
 from cryptdrive.clock import Clock
 from cryptdrive.errors import CryptdriveError, DiskError, Unavailable
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.objects.pack import pack_name
-from cryptdrive.store.base import Store
-from cryptdrive.types import ObjectName, PackId
+from cryptdrive.store.base import Store, TakesFiles
+from cryptdrive.types import PackId
 from cryptdrive.waiting import before_waiting
 
 RATE_WINDOW_S = 10.0
 _log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class TakesFiles(Protocol):
-    """A store on this machine's disks, which can take a finished file over without copying it."""
-
-    def take_file(self, name: ObjectName, path: str) -> bool:
-        """Let a file that is on disk be the object too; False where only a copy can be."""
 
 
 class PackSender:

@@ -6,7 +6,7 @@ overwritten. Every method is synchronous, thread-safe, and raises only
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cryptdrive.types import ObjectName
 
@@ -70,3 +70,11 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections; the store is not used again."""
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A store on this machine's disks, which can take a finished file over without copying it."""
+
+    def take_file(self, name: ObjectName, path: str) -> bool:
+        """Let a file that is on disk be the object too; False where only a copy can be."""

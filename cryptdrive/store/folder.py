@@ -98,7 +98,7 @@ class FolderStore:
             self._make_durable(folder)
 
     def take_file(self, name: ObjectName, path: str) -> bool:
-        """See :class:`cryptdrive.local.sending.TakesFiles`: by a hard link; False on another file system."""
+        """See :class:`cryptdrive.store.base.TakesFiles`: by a hard link; False on another file system."""
         check_object_name(name)
         folder, _, base = name.rpartition("/")
         with self._translated(name, missing=Unavailable), self._opened_folder(folder, create=True) as parent:

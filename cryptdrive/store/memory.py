@@ -7,6 +7,8 @@ from cryptdrive.store.base import Capabilities, Listing, ObjectInfo
 from cryptdrive.store.names import check_folder_name, check_object_name, check_range
 from cryptdrive.types import ObjectName
 
+MEMORY_URL = "memory:"
+
 
 class MemoryStore:
     """Objects in a dict; what is put is kept as long as this object lives."""
@@ -17,7 +19,7 @@ class MemoryStore:
 
     @property
     def url(self) -> str:
-        return "memory:"
+        return MEMORY_URL
 
     @property
     def capabilities(self) -> Capabilities:

@@ -2,12 +2,13 @@
 
 import os
 import re
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from cryptdrive.errors import ConfigError
 from cryptdrive.store.base import Store
 from cryptdrive.store.folder import FolderStore
-from cryptdrive.store.memory import MemoryStore
+from cryptdrive.store.memory import MEMORY_URL, MemoryStore
 
 SUPPORTED = "a folder (/path, ./path, ~/path) or file:///path"
 
@@ -25,6 +26,14 @@ def open_store(location: str, *, create: bool = False) -> Store:
         return MemoryStore()
     path = folder_path(location)
     return FolderStore.create(path) if create else FolderStore(path)
+
+
+def store_url(location: str) -> str:
+    """The URL that the store there has, without opening it. Raises ConfigError."""
+    match = _scheme.fullmatch(location)
+    if match is not None and match[1].lower() == "memory" and not match[2]:
+        return MEMORY_URL
+    return Path(folder_path(location)).as_uri()
 
 
 def folder_path(location: str) -> str:

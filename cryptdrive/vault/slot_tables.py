@@ -25,6 +25,11 @@ class SlotTableId:
     hash: bytes
 
 
+def table_place(table: SlotTableId) -> ObjectName:
+    """The object of a table that is known."""
+    return ObjectName(f"keys/{table.number:08x}-{table.hash.hex()[:32]}")
+
+
 def table_name(number: int, data: bytes) -> ObjectName:
     return ObjectName(f"keys/{number:08x}-{sha256(data).hexdigest()[:32]}")
 

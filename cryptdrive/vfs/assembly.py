@@ -41,6 +41,7 @@ class Storage:
     outbox: Outbox
     appender: PackAppender
     node_appender: PackAppender
+    copy_appender: PackAppender
     reader: BlobReader
     nodes: NodeStore
     sender: PackSender
@@ -75,13 +76,14 @@ def open_storage(
 ) -> Storage:
     """The reading and writing parts over a store and a local folder."""
     outbox = Outbox(outbox_folder)
-    appender = PackAppender(sealer, PackKind.DATA, outbox, randomness)
+    appender = PackAppender(sealer, PackKind.DATA, outbox, randomness, is_saved=True)
     node_appender = PackAppender(sealer, PackKind.NODES, outbox, randomness)
-    source = LocalPackSource((appender, node_appender), outbox, store)
+    copy_appender = PackAppender(sealer, PackKind.DATA, outbox, randomness)
+    source = LocalPackSource((appender, node_appender, copy_appender), outbox, store)
     reader = BlobReader(sealer, source, settings.block_cache_mib * _MIB)
     nodes = NodeStore(reader, node_appender, settings.node_cache_mib * _MIB)
     sender = PackSender(store, outbox, clock, settings.parallel_uploads)
-    return Storage(store, outbox, appender, node_appender, reader, nodes, sender)
+    return Storage(store, outbox, appender, node_appender, copy_appender, reader, nodes, sender)
 
 
 def open_filesystem(
@@ -107,8 +109,8 @@ def open_filesystem(
     working_map.recover(unpublished.saved, unpublished.frozen)
     saver = ChangeSaver(working_map, storage.appender, local.journal, local.last_sequence)
     publisher = Publisher(
-        working_map, storage.nodes, (storage.appender, storage.node_appender), storage.outbox, saver,
-        local.journal, storage.sender, commits,
+        working_map, storage.nodes, (storage.appender, storage.node_appender, storage.copy_appender),
+        storage.outbox, saver, local.journal, storage.sender, commits,
     )  # fmt: skip
     counters, usage = working_map.run(lambda: _read_vault_records(working_map, tag))
     core = Core(working_map, clock, counters, usage, read_only=read_only)

@@ -143,12 +143,12 @@ class SimulatedFolder:
         self._names.set(name, content)
         return SimulatedFile(self._disk, self, name, content)
 
-    def open(self, name: str) -> "SimulatedFile":
+    def open(self, name: str, *, writable: bool = False) -> "SimulatedFile":
         self._check("open", name)
         content = self._names.seen.get(name)
         if content is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return SimulatedFile(self._disk, self, name, content)
+        return SimulatedFile(self._disk, self, name, content, writable=writable)
 
     def rename(self, old: str, new: str) -> None:
         self._check("rename", new)
@@ -172,7 +172,16 @@ class SimulatedFolder:
 class SimulatedFile:
     """See :class:`cryptdrive.local.disk.LocalFile`."""
 
-    def __init__(self, disk: SimulatedDisk, folder: SimulatedFolder, name: str, content: _Content) -> None:
+    def __init__(
+        self,
+        disk: SimulatedDisk,
+        folder: SimulatedFolder,
+        name: str,
+        content: _Content,
+        *,
+        writable: bool = True,
+    ) -> None:
+        self._writable = writable
         self._disk = disk
         self._name = f"{folder._place}/{name}".strip("/")
         self._content = content
@@ -183,6 +192,7 @@ class SimulatedFile:
         return bytes(self._content.seen[offset : offset + length])
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        assert self._writable, "the file was opened to be read"
         self._disk.check(self._life, "write", self._name)
         self._content.write(offset, bytes(data))
 

@@ -42,6 +42,9 @@ class ListedCommits:
         data = root or b""
         return CommitId(len(self.roots) + 1, sha256(data).digest()), data
 
+    def check_place(self) -> None:
+        pass
+
     def put(self, commit: CommitId, data: bytes, journal_sequence: int) -> None:
         self.roots.append(PackedRef(data) if data else None)
         self.through = journal_sequence

@@ -104,7 +104,7 @@ def _tell_places(mountpoint: str | None, webdav_url: str | None) -> None:
 def _credentials_of_vault(invocation: Invocation, config: DriveConfig) -> Credentials:
     """What opens the vault, which is created if there is none. Raises what init raises, WrongKey."""
     if _has_vault(config):
-        check_vault(config, writing=True)
+        check_vault(invocation, config, writing=True)
         try:
             return credentials_for(invocation, config)
         except WrongKey as error:

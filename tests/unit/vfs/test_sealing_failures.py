@@ -41,6 +41,8 @@ def vault(store: AwayStore) -> SmallVault:
 
 def _file_of_two_parts(fs: FileSystem, vault: SmallVault) -> InodeNumber:
     """A file whose first part is on the store only, and whose second is in memory only."""
+    assert vault.storage is not None
+    vault.storage.outbox.kept_bytes_max = 0  # the tree is on the store only, too
     handle, attr = fs.create(fs.root, b"file", 0o644, os.O_RDWR, ROOT)
     fs.write(handle, 0, FIRST)
     fs.sync()
