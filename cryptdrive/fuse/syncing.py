@@ -68,11 +68,17 @@ class GroupSync:
         finally:
             self._is_gathering = False
             requests, self._waiting = self._waiting, []
-            if self._fs.save_quickly(max(request.point for request in requests)):
+            if self._save_quickly(max(request.point for request in requests)):
                 self._finish(requests)
                 _wake(requests)
             else:
                 self._hand_over(requests)
+
+    def _save_quickly(self, point: int) -> bool:
+        try:
+            return self._fs.save_quickly(point)
+        except Exception:  # noqa: BLE001 - the thread meets it again, and tells each that waits
+            return False
 
     def _finish(self, requests: list[_Request]) -> None:
         """What is left to do for each where all is saved, or to fail."""

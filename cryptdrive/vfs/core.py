@@ -268,6 +268,13 @@ class Core:
                 except Exception:  # noqa: BLE001 - a front end must not fail another one's operation
                     _log.exception("a subscriber failed")
 
+    def was_synced(self, parent: InodeNumber, name: bytes) -> bool:
+        """Whether a name is a file's that was fsynced shortly before."""
+        if not self.synced and not self.synced_before:
+            return False
+        number = self.read(lambda: self.child(parent, name))
+        return number in self.synced or number in self.synced_before
+
     # --- under the drive's lock --------------------------------------------------------
 
     def inode(self, number: InodeNumber) -> Inode:

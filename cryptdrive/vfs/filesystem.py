@@ -133,7 +133,7 @@ class FileSystem:
 
         To remove a rollback journal is how databases commit, and not all of them sync the folder.
         """
-        is_commit = self._namespace.is_synced(parent, name)
+        is_commit = self.core.was_synced(parent, name)
         if is_commit:
             before_waiting()
         self._namespace.unlink(parent, name, caller)

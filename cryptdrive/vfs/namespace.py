@@ -204,14 +204,6 @@ class Namespace:
 
     # --- removing ------------------------------------------------------------------------
 
-    def is_synced(self, parent: InodeNumber, name: bytes) -> bool:
-        """Whether a name is a file's that was fsynced shortly before."""
-        core = self._core
-        if not core.synced and not core.synced_before:
-            return False
-        number = core.read(lambda: core.child(parent, name))
-        return number in core.synced or number in core.synced_before
-
     def unlink(self, parent: InodeNumber, name: bytes, caller: Caller) -> None:
         def operation(transaction: Transaction) -> None:
             transaction.directory(parent)
