@@ -1,6 +1,7 @@
 """What waits on this machine to be sent to the store."""
 
 from cryptdrive.errors import CryptdriveError
+from cryptdrive.local.journal import Journal
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.publisher import Publisher
@@ -17,19 +18,21 @@ class Backlog:
         working_map: WorkingMap,
         appender: PackAppender,
         outbox: Outbox,
+        journal: Journal,
         publisher: Publisher,
         sender: PackSender,
     ) -> None:
         self._appender = appender
         self._map = working_map
         self._outbox = outbox
+        self._journal = journal
         self._publisher = publisher
         self._sender = sender
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of packs on the local disk that the store has not confirmed, or no commit names yet."""
-        return self._outbox.waiting_bytes
+        """Bytes on the local disk of what is not published: packs, and the journal."""
+        return self._outbox.waiting_bytes + self._journal.byte_size
 
     @property
     def waiting_bytes(self) -> int:

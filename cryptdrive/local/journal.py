@@ -192,5 +192,5 @@ class Journal:
 
     @property
     def byte_size(self) -> int:
-        """Bytes on disk of what is not trimmed, about."""
-        return (len(self._files) + 2) * self._file_bytes
+        """Bytes on disk of the files that wait to be trimmed."""
+        return len(self._files) * self._file_bytes

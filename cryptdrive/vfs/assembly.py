@@ -116,7 +116,7 @@ def open_filesystem(
     core = Core(working_map, clock, counters, usage, read_only=read_only)
     limits = FileSystemLimits(settings.dirty_mib_max * _MIB, settings.sealing_starts_mib * _MIB)
     disk = storage.store.capabilities.local_path
-    backlog = Backlog(working_map, storage.appender, storage.outbox, publisher, storage.sender)
+    backlog = Backlog(working_map, storage.appender, storage.outbox, local.journal, publisher, storage.sender)
     admission = Admission(
         backlog,
         clock,
