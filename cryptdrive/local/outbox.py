@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
+from contextlib import suppress
 
 from cryptdrive.errors import DiskError
 from cryptdrive.local.disk import LocalFile, LocalFolder, disk_errors
@@ -13,6 +14,8 @@ _log = logging.getLogger(__name__)
 
 _FREE_BUFFERS_MAX = 2
 KEPT_BYTES_MAX = 256 << 20
+KEPT_PACKS_MAX = 4096
+OPENED_MAX = 32
 _KEPT = ".kept"
 _UNSYNCED_MAX = 2
 """Complete packs that are not on disk for certain keep their buffers: the disk may fail to take them."""
@@ -43,6 +46,9 @@ class Outbox:
         self._packs: dict[PackId, int] = {}
         """Complete packs and their lengths."""
         self._files: dict[PackId, LocalFile] = {}
+        """Of packs that are filled, or not synced."""
+        self._opened: OrderedDict[PackId, LocalFile] = OrderedDict()
+        """Of others, the ones read last: there may be more packs than a process may have files open."""
         self._open_bytes: dict[PackId, int] = {}
         """How much of a pack that is not complete lies in its file."""
         self._unsynced: dict[PackId, _Unsynced] = {}
@@ -131,6 +137,7 @@ class Outbox:
             self._folder.sync()
             with self._lock:
                 for pack, state in waiting:
+                    self._files.pop(pack, None)
                     if self._unsynced.pop(pack, None) is not None:
                         self._free.append(state.buffer)
 
@@ -152,7 +159,6 @@ class Outbox:
                 raise DiskError(f"{self._folder.path}/{pack.hex()} is cut short")
         with self._lock:
             self._packs[pack] = length
-            self._files[pack] = file
             self._total += length
 
     def hold(self, pack: PackId, content: bytes) -> None:
@@ -164,17 +170,34 @@ class Outbox:
     def read(self, pack: PackId, offset: int, length: int) -> bytes | None:
         """Bytes of a complete pack; None if it is not here. Raises DiskError."""
         with self._lock:
-            file = self._files.get(pack)
             size = self._packs.get(pack) or self._kept.get(pack)
             unsynced = self._unsynced.get(pack)
             if size is None:
                 return None
             if unsynced is not None:
                 return bytes(unsynced.whole[offset : min(offset + length, size)])
-            if file is None:
-                return None
         with disk_errors(self._folder, "reading kept data"):
-            return file.read(offset, min(length, size - offset))
+            file = self._file_of(pack)
+            return file.read(offset, min(length, size - offset)) if file is not None else None
+
+    def _file_of(self, pack: PackId) -> LocalFile | None:
+        """A complete pack's file; None if it has gone meanwhile. Raises OSError."""
+        with self._lock:
+            file = self._opened.get(pack)
+            if file is not None:
+                self._opened.move_to_end(pack)
+                return file
+        for name in (pack.hex(), pack.hex() + _KEPT):
+            with suppress(FileNotFoundError):
+                file = self._folder.open(name)
+                break
+        else:
+            return None
+        with self._lock:
+            self._opened[pack] = file
+            while len(self._opened) > OPENED_MAX:
+                self._opened.popitem(last=False)
+        return file
 
     def length(self, pack: PackId) -> int | None:
         """A complete pack's length; None if it is not here."""
@@ -188,6 +211,7 @@ class Outbox:
         """A pack is not needed here any more. Raises DiskError; it is gone from here all the same."""
         with self._sync_lock, self._lock:
             self._files.pop(pack, None)
+            self._opened.pop(pack, None)
             unsynced = self._unsynced.pop(pack, None)
             self._total -= self._packs.pop(pack, 0)
         if unsynced is not None:
@@ -199,17 +223,17 @@ class Outbox:
         """The store has a pack; it stays as long as there is room for it. Raises DiskError."""
         with self._sync_lock, self._lock:
             length = self._packs.pop(pack, None)
-            if length is None or pack not in self._files:
+            if length is None:
                 return
             self._total -= length
             self._kept[pack] = length
         with disk_errors(self._folder, "tidying"):
             self._folder.rename(pack.hex(), pack.hex() + _KEPT)
-            while sum(self._kept.values()) > self.kept_bytes_max:
+            while sum(self._kept.values()) > self.kept_bytes_max or len(self._kept) > KEPT_PACKS_MAX:
                 oldest = next(iter(self._kept))
                 with self._lock:
                     self._kept.pop(oldest)
-                    self._files.pop(oldest, None)
+                    self._opened.pop(oldest, None)
                 self._folder.remove(oldest.hex() + _KEPT)
 
     def find_kept(self) -> None:
@@ -218,8 +242,7 @@ class Outbox:
             for name in self._folder.names():
                 if name.endswith(_KEPT):
                     pack = PackId(bytes.fromhex(name.removesuffix(_KEPT)))
-                    self._files[pack] = file = self._folder.open(name)
-                    self._kept[pack] = file.size()
+                    self._kept[pack] = self._folder.open(name).size()
 
     def remove_unknown(self) -> None:
         """Remove what an earlier process left and nothing needs. Raises DiskError."""

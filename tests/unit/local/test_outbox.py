@@ -117,3 +117,24 @@ def test_real_files_are_closed(tmp_path: Path) -> None:
     for _ in range(50):
         folder.create("file").write(0, b"x")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_packs_without_number_need_few_open_files(tmp_path: Path) -> None:
+    outbox = Outbox(RealFolder(tmp_path))
+    packs = [PackId(n.to_bytes(16)) for n in range(300)]
+    before = len(os.listdir("/proc/self/fd"))
+    for pack in packs:
+        outbox.complete(pack, memoryview(b"content %d" % pack[-1]), bytearray())
+        outbox.sync()
+    for pack in packs[:150]:
+        outbox.keep(pack)
+    for pack in packs:
+        assert outbox.read(pack, 0, 99) == b"content %d" % pack[-1]
+    assert len(os.listdir("/proc/self/fd")) < before + 40
+    again = Outbox(RealFolder(tmp_path))
+    again.find_kept()
+    assert len(os.listdir("/proc/self/fd")) < before + 40
+    assert again.read(packs[7], 0, 99) == b"content 7"
+    assert again.read(packs[200], 0, 99) is None
+    again.remove_unknown()
+    assert len(os.listdir(tmp_path)) == 150
