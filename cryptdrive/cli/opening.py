@@ -37,10 +37,20 @@ def refuse_read_only(invocation: Invocation, text: str) -> None:
         )
 
 
-def check_vault(invocation: Invocation, drive: DriveConfig, *, writing: bool, advice: str = "") -> None:
+def check_vault(
+    invocation: Invocation,
+    drive: DriveConfig,
+    *,
+    writing: bool,
+    advice: str = "",
+    store_is_needed: bool = False,
+) -> None:
     """Make sure that there is a vault of a format we know, before a password is asked for.
 
-    ``writing``: and that its store can be written to; ``advice`` ends the message if it cannot.
+    ``writing``: and that its store can be written to; ``advice`` ends the message if it cannot. A
+    store that is away is no hindrance where this machine has what it takes to do without, unless
+    ``store_is_needed``.
+
     Raises NoVault, FormatTooNew, Integrity, StoreError.
     """
     try:
@@ -53,7 +63,7 @@ def check_vault(invocation: Invocation, drive: DriveConfig, *, writing: bool, ad
         finally:
             store.close()
     except (Unavailable, NoVault) as error:
-        if isinstance(error, OtherVault) or not _can_do_without(invocation, drive):
+        if store_is_needed or isinstance(error, OtherVault) or not _can_do_without(invocation, drive):
             raise
         complain(f"{error}\nworking with what is on this machine; changes are sent when the store is back")
 

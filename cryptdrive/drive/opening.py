@@ -144,6 +144,7 @@ def open_unlocked(
         content = JournalContent() if lock is None else read_journal(journal_folder, sealer)
     storage = open_storage(store, sealer, randomness, clock, settings, outbox_folder)
     try:
+        storage.outbox.find_kept()  # the first look-ups may be without the store
         owner_key = unlocked.header.owner_key
         copy = VaultCopy(folder.folder("copy"))
         tip = only_tip(find_tips(tips_from or store, sealer, owner_key, known=_known_commits(head, content)))

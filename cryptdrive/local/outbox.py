@@ -1,6 +1,7 @@
 """Packs on this machine that the store has not confirmed: one file each."""
 
 import logging
+import re
 import threading
 from collections import OrderedDict, deque
 from contextlib import suppress
@@ -17,6 +18,7 @@ KEPT_BYTES_MAX = 256 << 20
 KEPT_PACKS_MAX = 4096
 OPENED_MAX = 32
 _KEPT = ".kept"
+_kept_name = re.compile(r"[0-9a-f]{32}\.kept")
 _UNSYNCED_MAX = 2
 """Complete packs that are not on disk for certain keep their buffers: the disk may fail to take them."""
 
@@ -199,10 +201,6 @@ class Outbox:
                 self._opened.popitem(last=False)
         return file
 
-    def length(self, pack: PackId) -> int | None:
-        """A complete pack's length; None if it is not here."""
-        return self._packs.get(pack)
-
     def path(self, pack: PackId) -> str | None:
         """Where a pack's file is; None where it is no real one."""
         return None if self._folder.path is None else str(self._folder.path / pack.hex())
@@ -240,7 +238,7 @@ class Outbox:
         """Know what an earlier process kept. Raises DiskError."""
         with disk_errors(self._folder, "reading kept data"):
             for name in self._folder.names():
-                if name.endswith(_KEPT):
+                if _kept_name.fullmatch(name):
                     pack = PackId(bytes.fromhex(name.removesuffix(_KEPT)))
                     self._kept[pack] = self._folder.open(name).size()
 

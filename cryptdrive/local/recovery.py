@@ -76,7 +76,6 @@ def recover(
         result.frozen = _without_other_packs(frozen, sent)
         groups = [group for group in groups if group.sequence > prepared.through]
     result.saved = _joined(groups)
-    outbox.find_kept()
     states = _pack_states(groups)
     for pack, length in sent.items():
         outbox.adopt(pack, length)

@@ -98,8 +98,5 @@ class PackSender:
         with self._lock:
             self._confirmed.difference_update(pack for pack, _ in packs)
 
-    def is_confirmed(self, pack: PackId) -> bool:
-        return pack in self._confirmed
-
     def close(self) -> None:
         self._pool.shutdown(wait=True)

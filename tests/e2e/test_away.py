@@ -35,6 +35,9 @@ def test_mounting_without_the_store(line: CommandLine) -> None:
     line.umount()
     away = line.folder / "unplugged"
     line.vault.rename(away)
+    done = line.run("passwd", line.vault, CRYPTDRIVE_NEW_PASSWORD="new")
+    done.failed(15)
+    assert "working" not in done.err
     for emptied in (False, True):
         if emptied:
             line.vault.mkdir()  # the place where the disk is mounted, without the disk

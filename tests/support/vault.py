@@ -89,6 +89,7 @@ class SmallVault:
         self.storage = open_storage(
             self.store, self.sealer, os.urandom, self.clock, self.settings, top.folder("outbox")
         )
+        self.storage.outbox.find_kept()
         content = read_journal(top.folder("journal"), self.sealer)
         journal = Journal(top.folder("journal"), self.sealer, os.urandom, content.end, file_bytes=1 << 20)
         groups, prepared = not_on_store(content, self.commits.through)

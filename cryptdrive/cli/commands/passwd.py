@@ -45,7 +45,7 @@ def command(
     invocation.start_logging()
     refuse_read_only(invocation, drive)
     config = drive_or_mountpoint(invocation, drive)
-    check_vault(invocation, config, writing=True)
+    check_vault(invocation, config, writing=True, store_is_needed=True)
     credentials = credentials_for(invocation, config)
     from cryptdrive.drive import change_password
 
