@@ -124,6 +124,8 @@ class Outbox:
 
     def sync(self) -> None:
         """All complete packs are on disk for certain when it returns. Raises DiskError, NoSpace."""
+        if not self._unsynced:
+            return
         with self._sync_lock, disk_errors(self._folder, "keeping written data"):
             with self._lock:
                 waiting = list(self._unsynced.items())

@@ -165,7 +165,7 @@ class Publisher:
             for key, value in ancestors:
                 frozen.put(key, value)
         live = self._live_packs()
-        root = apply(WaitingNodeSource(self._nodes), self._nodes, self._map.root, list(frozen.items()))
+        root = apply(WaitingNodeSource(self._nodes), self._nodes, self._map.root, frozen.items())
         self._node_appender.rotate()
         self._outbox.sync()
         packs = [(pack, length) for pack, length in self._packs.items() if pack in live]

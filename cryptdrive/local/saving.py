@@ -154,7 +154,7 @@ class ChangeSaver:
             with self._map.lock:
                 for key, value in self._final_records():
                     cut.put(key, value)
-            group = Group(self.sequence + 1, list(cut.items()), changes)
+            group = Group(self.sequence + 1, cut.items(), changes)
             self._journal.append(FrameKind.GROUP, encode_group(group), group.sequence)
             self.sequence = group.sequence
         self._appender.saved(changes)

@@ -7,7 +7,6 @@ published. Each is of one moment, and newer than the next.
 
 import threading
 from collections.abc import Callable
-from itertools import islice
 from typing import TypeVar
 
 from cryptdrive.local.nodes import NodeStore
@@ -102,18 +101,13 @@ class WorkingMap:
                 self.saved, self.cut = cut, None
                 self._arrange()
             return
-        items = iter(list(cut.items()))
-        while piece := list(islice(items, _PIECE)):
+        items = cut.items()
+        for start in range(0, max(len(items), 1), _PIECE):
             with self.lock:
-                for key, value in piece:
-                    if value is None:
-                        self.saved.delete(key)
-                    else:
-                        self.saved.put(key, value)
-                self._arrange()
-        with self.lock:
-            self.cut = None
-            self._arrange()
+                self.saved.update(items[start : start + _PIECE])
+                if start + _PIECE >= len(items):
+                    self.cut = None
+                    self._arrange()
 
     def freeze(self) -> Memtable:
         """Set what is saved aside for publication; under the lock, with nothing cut or frozen."""

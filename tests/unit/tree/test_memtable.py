@@ -1,8 +1,10 @@
 """The memtable: tombstones, ranges, and its size."""
 
+import random
+
 import pytest
 
-from cryptdrive.tree.memtable import ENTRY_BYTES, MISSING, Memtable
+from cryptdrive.tree.memtable import ENTRY_BYTES, MISSING, PLAIN_KEYS_MAX, Memtable
 from cryptdrive.tree.node import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
 
@@ -75,3 +77,39 @@ def test_what_no_node_can_hold_is_refused_at_once(table: Memtable) -> None:
         with pytest.raises(ValueError):
             table.delete(key)
     assert table.byte_size == size
+
+
+def test_a_large_one_answers_as_a_small_one_does() -> None:
+    chance, table, model = random.Random(3), Memtable(), dict[bytes, bytes | None]()
+    for _ in range(3 * PLAIN_KEYS_MAX):
+        key = chance.randbytes(2)
+        if chance.random() < 0.2:
+            table.delete(key)
+            model[key] = None
+        else:
+            model[key] = chance.randbytes(chance.randrange(9))
+            table.put(key, model[key])
+        if not chance.randrange(50):
+            start, limit = chance.randbytes(1), chance.randrange(20)
+            stop = chance.choice((None, chance.randbytes(2)))
+            inside = [
+                (key, model[key]) for key in sorted(model) if key >= start and (stop is None or key < stop)
+            ]
+            assert table.scan(start, stop, limit) == inside[:limit]
+            assert table.scan_back(start, stop, limit) == inside[::-1][:limit]
+            assert table.scan(start, stop, -1) == []
+    assert len(table) > PLAIN_KEYS_MAX
+    assert table.items() == sorted(model.items())
+    assert table.keys() == sorted(model)
+    assert table.byte_size == sum(ENTRY_BYTES + len(key) + len(value or b"") for key, value in model.items())
+
+
+def test_newer_entries_win_over_what_was_there(table: Memtable) -> None:
+    newer = Memtable()
+    newer.put(b"c", b"new")
+    newer.delete(b"d")
+    newer.put(b"e", b"E")
+    before = table.byte_size
+    table.update(newer.items())
+    assert table.items() == [(b"a", b"A"), (b"b", b"B"), (b"c", b"new"), (b"d", None), (b"e", b"E")]
+    assert table.byte_size == before + 3 - 1 + ENTRY_BYTES + 2
