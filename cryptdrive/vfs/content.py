@@ -239,6 +239,7 @@ class FileContent:
             inode.allocated -= freed
             transaction.usage[0] -= freed
             if live is not None:
+                live.extents_end = None
                 core.buffer_truncate(live, size)
         inode = transaction.touch_content(number)
         inode.size = size

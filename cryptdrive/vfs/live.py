@@ -21,12 +21,15 @@ class LiveFile:
     drive's lock; ``lock`` is the per-file lock, taken before it.
     """
 
-    __slots__ = ("buffer", "content_lock", "error", "failures", "handles", "inode", "sealing")
+    __slots__ = ("buffer", "content_lock", "error", "extents_end", "failures", "handles", "inode", "sealing")
 
     def __init__(self, inode: InodeNumber) -> None:
         self.inode = inode
         self.buffer = WriteBuffer()
         self.sealing: WriteBuffer | None = None
+        self.extents_end: int | None = None
+        """No extent reaches beyond, so that appending need not look for what it would replace; None where
+        that is not known. Whoever changes extents but by sealing sets it to None."""
         self.handles = 0
         self.content_lock = threading.Lock()
         self.error: Exception | None = None

@@ -9,7 +9,7 @@ from cryptdrive.local.saving import ChangeSaver
 from cryptdrive.objects.pack import Role
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.objects.ref import Ref
-from cryptdrive.schema.inode import Inode, decode_inode, encode_inode
+from cryptdrive.schema.inode import FILE_BYTES_MAX, Inode, decode_inode, encode_inode
 from cryptdrive.schema.keys import extent_key, inode_key
 from cryptdrive.schema.records import EXTENT_INLINE_MAX, Extent, Usage, encode_extent
 from cryptdrive.tree.memtable import MISSING, Memtable
@@ -76,7 +76,7 @@ class ContentSealer:
 
     def seal_cut(self, group: Memtable) -> None:
         """Seal what was set aside, and record it in the group; under the seal lock."""
-        self._drain(self._cut, lambda inode, extent: self._record_cut(group, inode, extent))
+        self._drain(self._cut, lambda live, extent: self._record_cut(group, live, extent))
 
     def finish_early(self) -> None:
         """Finish what an early sealing began and did not end; under the seal lock."""
@@ -93,7 +93,7 @@ class ContentSealer:
             if group is not None:
                 self.seal_cut(group)
 
-    def _drain(self, files: list[LiveFile], record: Callable[[InodeNumber, Extent], None]) -> None:
+    def _drain(self, files: list[LiveFile], record: Callable[[LiveFile, Extent], None]) -> None:
         while files:
             self._seal(files[-1], record)
             files.pop()
@@ -155,7 +155,7 @@ class ContentSealer:
 
     # --- both ----------------------------------------------------------------------------
 
-    def _seal(self, live: LiveFile, record: Callable[[InodeNumber, Extent], None]) -> None:
+    def _seal(self, live: LiveFile, record: Callable[[LiveFile, Extent], None]) -> None:
         sealing = live.sealing
         if sealing is None:
             return
@@ -163,7 +163,7 @@ class ContentSealer:
         # failure records the same again; until all are, readers take the bytes from ``sealing``.
         for offset, run in sealing.runs():
             start, data = self._with_tail(live.inode, offset, run)
-            record(live.inode, self._seal_run(live.inode, start, data))
+            record(live, self._seal_run(live.inode, start, data))
         core = self._core
         with core.map.lock:
             core.unsealed_bytes -= sealing.byte_count
@@ -198,27 +198,27 @@ class ContentSealer:
                 return offset, run
         return before.offset, head + run
 
-    def _record_active(self, number: InodeNumber, extent: Extent) -> None:
+    def _record_active(self, live: LiveFile, extent: Extent) -> None:
         """Put a new extent among the current changes."""
 
         def operation(transaction: Transaction) -> None:
             # Not a change that a user would see: neither times nor the change number move.
-            edited = transaction.inode(number).copy()
-            growth = self._replace(transaction, edited, extent)
+            edited = transaction.inode(live.inode).copy()
+            growth = self._replace(transaction, live, edited, extent)
             edited.allocated += growth
-            transaction.edited[number] = edited
+            transaction.edited[live.inode] = edited
             transaction.usage[0] += growth
 
         self._core.transact(operation, internal=True)
 
-    def _record_cut(self, group: Memtable, number: InodeNumber, extent: Extent) -> None:
+    def _record_cut(self, group: Memtable, live: LiveFile, extent: Extent) -> None:
         """Put a new extent into the group that was cut.
 
         Nothing newer can have changed the file's extents, for such operations wait while
         ``sealing`` is set. Its attributes may have changed since: then both records take over the
         new allocation.
         """
-        core = self._core
+        core, number = self._core, live.inode
         key = inode_key(number)
 
         def operation() -> None:
@@ -226,7 +226,7 @@ class ContentSealer:
             if value is MISSING or value is None:
                 return
             newest = inode = decode_inode(number, value)
-            growth = self._replace(group, inode, extent)
+            growth = self._replace(group, live, inode, extent)
             inode.allocated += growth
             group.put(key, encode_inode(inode))
             core.cut_usage = Usage(core.cut_usage.allocated + growth, core.cut_usage.inodes)
@@ -242,12 +242,17 @@ class ContentSealer:
 
         core.read(operation)
 
-    def _replace(self, changes: Transaction | Memtable, inode: Inode, extent: Extent) -> int:
+    def _replace(self, changes: Transaction | Memtable, live: LiveFile, inode: Inode, extent: Extent) -> int:
         """Put ``extent`` in the place of what was there; returns by how many bytes the file grew."""
-        number = inode.number
+        number, records = live.inode, self._core.map
         # Reading comes first: a missing node starts the operation again.
-        old = extents_between(self._core.map, number, extent.offset, extent.end) if inode.allocated else []
+        end = live.extents_end
+        if end is None:
+            last = extent_before(records, number, FILE_BYTES_MAX) if inode.allocated else None
+            end = last.end if last is not None else 0
+        old = extents_between(records, number, extent.offset, extent.end) if extent.offset < end else []
         kept = punch(changes, old, number, extent.offset, extent.end)
         for each in (*kept, extent):
             changes.put(extent_key(number, each.offset), encode_extent(each))
+        live.extents_end = max(end, extent.end)
         return extent.length + total_length(kept) - total_length(old)
