@@ -7,8 +7,6 @@ thread, where it may wait.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class WouldBlock(Exception):
@@ -22,15 +20,20 @@ class _State(threading.local):
 _state = _State()
 
 
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    """In this thread, until the end of the block, waiting raises :class:`WouldBlock`."""
-    before = _state.forbidden
-    _state.forbidden = True
-    try:
-        yield
-    finally:
-        _state.forbidden = before
+class no_waiting:
+    """In this thread, until the end of the block, waiting raises :class:`WouldBlock`.
+
+    Used like a function; a generator would take three times as long, for each request.
+    """
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _state.forbidden
+        _state.forbidden = True
+
+    def __exit__(self, *error: object) -> None:
+        _state.forbidden = self._before
 
 
 def before_waiting() -> None:

@@ -6,6 +6,7 @@ asked: a thread would cost more than the disk does. Else one thread saves, and w
 
 import queue
 import threading
+import time
 from contextlib import suppress
 
 import trio
@@ -13,8 +14,12 @@ import trio
 from cryptdrive.types import HandleId
 from cryptdrive.vfs.filesystem import FileSystem
 
-ROUNDS_MAX = 32
-"""How often the event loop goes round, at most, to let others come along."""
+IDLE_S = 0.00015
+"""How long nothing arrives until it is clear that nobody else comes along."""
+GATHERING_S_MAX = 0.003
+"""How long others are waited for, at most."""
+ALONE_MAX = 64
+"""After so many saves, at most, it is looked again whether others come along."""
 
 
 class _Request:
@@ -39,6 +44,12 @@ class GroupSync:
         self._fs = fs
         self._waiting: list[_Request] = []
         self._is_gathering = False
+        self._sizes = (1, 1)
+        """How many there were in the last groups, the last one first."""
+        self._alone = 0
+        """How often nobody is waited for once nobody came; it doubles."""
+        self._saves_alone = 0
+        """How often nobody is to be waited for now."""
         self._batches: queue.SimpleQueue[tuple[trio.lowlevel.TrioToken, list[_Request]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -60,11 +71,7 @@ class GroupSync:
         """Let all come along that are on their way, and save for them."""
         self._is_gathering = True
         try:
-            for _ in range(ROUNDS_MAX):
-                before = self.arrivals
-                await trio.lowlevel.checkpoint()
-                if self.arrivals == before:
-                    break
+            await self._wait_for_others()
         finally:
             self._is_gathering = False
             requests, self._waiting = self._waiting, []
@@ -73,6 +80,30 @@ class GroupSync:
                 _wake(requests)
             else:
                 self._hand_over(requests)
+
+    async def _wait_for_others(self) -> None:
+        """Return when nobody else is on the way.
+
+        Those of the last group were answered together, and are likely to come again as soon as they
+        have written something. Whoever is alone is not to wait: that is tried now and then only.
+        """
+        if self._saves_alone:
+            self._saves_alone -= 1
+            return
+        expected = max(*self._sizes, 2)
+        start = last = time.perf_counter()
+        while len(self._waiting) < expected:
+            before = self.arrivals
+            await trio.lowlevel.checkpoint()
+            now = time.perf_counter()
+            if self.arrivals != before:
+                last = now
+            if now - last > IDLE_S or now - start > GATHERING_S_MAX:
+                break
+        size = len(self._waiting)
+        self._sizes = size, self._sizes[0]
+        self._alone = 0 if size > 1 else min(2 * self._alone + 1, ALONE_MAX)
+        self._saves_alone = self._alone
 
     def _save_quickly(self, point: int) -> bool:
         try:
