@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from cryptdrive.clock import Clock
-from cryptdrive.errors import CryptdriveError, DiskError, Unavailable
+from cryptdrive.crypto.sealing import HASH_BYTES
+from cryptdrive.errors import CryptdriveError, DiskError, ObjectNotFound, Unavailable
 from cryptdrive.local.outbox import Outbox
 from cryptdrive.objects.pack import pack_name
 from cryptdrive.store.base import Store, TakesFiles
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class PackSender:
-    """Sends packs from the outbox; each counts only when the store has confirmed it.
+    """Sends packs from the outbox; each counts only when the store has confirmed and shown it.
 
     Memory: ``parallel`` packs. Thread-safe, one :meth:`send` at a time.
     """
@@ -70,6 +71,7 @@ class PackSender:
                     f"pack {pack.hex()}, which is not on the store yet, is missing on this machine"
                 )
             store.put(name, content)
+        self._confirm(pack, length)
         with self._lock:
             self._confirmed.add(pack)
             self.sent_bytes += length
@@ -77,6 +79,19 @@ class PackSender:
             self._recent.append((now, length))
             while self._recent[0][0] < now - RATE_WINDOW_S:
                 self._recent.popleft()
+
+    def _confirm(self, pack: PackId, length: int) -> None:
+        """Read back the checksum that a pack ends with: a store may say that it took what it has not got.
+
+        Raises Unavailable: then it is sent again later.
+        """
+        name, place = pack_name(pack), length - HASH_BYTES
+        try:
+            found = self._store.get(name, place, HASH_BYTES)
+        except ObjectNotFound:
+            found = b""
+        if not found or found != self._outbox.read(pack, place, HASH_BYTES):
+            raise Unavailable(f"the store says that it took {name}, and has not got all of it")
 
     @property
     def rate(self) -> float:

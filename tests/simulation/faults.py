@@ -23,6 +23,10 @@ BOUNDARIES = (*DISK_BOUNDARIES, *STORE_BOUNDARIES)
 """The places of which each must have had crashes."""
 
 
+LIES = ("a lie", "half a lie")
+"""The store says that it took an object, and has nothing or half of it."""
+
+
 class Crash(BaseException):
     """Everything stops here."""
 
@@ -81,7 +85,7 @@ class World:
 
 
 class BadStore:
-    """A store in memory that is late, forgetful and lossy, but keeps what it confirmed."""
+    """A store in memory that is late, forgetful, lossy and lies, but keeps what it has once shown."""
 
     def __init__(self, inner: MemoryStore, world: World) -> None:
         self.inner = inner
@@ -103,7 +107,9 @@ class BadStore:
         world.reach(f"{operation} {kind}")
         if world.chance.random() >= world.store_fails:
             return ""
-        way = world.chance.choice(("before", "after", "partial", "timeout"))
+        way = world.chance.choice(("before", "after", "partial", "timeout", *LIES))
+        if operation != "put" and way in LIES:
+            way = "before"
         world.faults[f"store: {operation} {way}"] += 1
         return way
 
@@ -119,7 +125,7 @@ class BadStore:
             if self._world.chance.random() < 0.5:  # some of it was on its way
                 self.inner.put(name, bytes(data)[: self._world.chance.randint(0, len(data))])
             raise
-        if way == "partial":
+        if way in ("partial", "half a lie"):
             self.inner.put(name, bytes(data)[: len(data) // 2])
         if way in ("", "after", "timeout"):
             self.inner.put(name, data, exclusive=exclusive)
@@ -157,5 +163,5 @@ class BadStore:
 
     @staticmethod
     def _fail(way: str) -> None:
-        if way:
+        if way and way not in LIES:
             raise StoreTimeout("no answer") if way == "timeout" else Unavailable(f"failed on purpose: {way}")

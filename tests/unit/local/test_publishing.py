@@ -13,6 +13,7 @@ from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.uploading import Uploader
 from cryptdrive.vfs.values import Caller, SetAttr, XattrFlags
 from tests.model.clock import ManualClock
+from tests.support.lying_store import LyingStore
 from tests.support.vault import SmallVault
 
 CALLER = Caller()
@@ -287,3 +288,24 @@ def test_a_pack_that_newer_changes_need_is_sent_as_it_is() -> None:
     store.plan = scripted([])
     fs.sync()
     assert read_file(vault.open(), b"copy") == text
+
+
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_store_that_lies_about_success_gets_it_again(kept: float) -> None:
+    store = LyingStore("packs/", kept)
+    vault = SmallVault(store, SystemClock())
+    fs = vault.open()
+    fs.sync()
+    text = os.urandom(5 << 20)
+    write_file(fs, b"file", text)
+    store.lies = 2
+    commits = list(vault.commits.roots)
+    with pytest.raises(Unavailable, match="says that it took"):
+        fs.sync()
+    assert store.told
+    assert vault.commits.roots == commits
+    assert isinstance(fs.publish_error, Unavailable)
+    store.lies = 0
+    fs.sync()
+    fs = vault.open()
+    assert read_file(fs, b"file") == text
