@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptdrive.cli import logs
 from cryptdrive.config import Config, DriveConfig, LocalFolders, load_config
+from cryptdrive.local.known_stores import KnownStores
 from cryptdrive.store.opening import folder_path
 
 
@@ -44,11 +45,19 @@ class Invocation:
 
     def drive(self, text: str) -> DriveConfig:
         """The drive that ``text`` names: one of the configuration, or a store. Raises ConfigError."""
+        if text not in self.configuration.drives and self._is_folder_that_is_away(text):
+            text = f"./{text}"
         found = self.configuration.drive(text)
         if found.store.startswith("memory:"):
             return found
         # Absolute, for a process in the background works in another folder.
         return dataclasses.replace(found, store=folder_path(found.store))
+
+    def _is_folder_that_is_away(self, text: str) -> bool:
+        """Whether a bare name is that of a folder where this machine has used a vault."""
+        if not text or "/" in text or "\0" in text or Path(text).is_dir():
+            return False
+        return KnownStores(self.folders.state).vault_at(Path(text).absolute().as_uri()) is not None
 
     # --- messages ------------------------------------------------------------------------------
 
