@@ -25,6 +25,10 @@ READ_AHEAD_KIB = 1024
 """How much the kernel asks for in advance, in one request, when a file is read from front to back. Its
 own 128 would be a hop to a thread each (330 MB/s against 745, measured)."""
 
+IDLE_TASKS = 16
+"""So many of pyfuse3's tasks stay when there is nothing for them: with its one, each request of several
+programs would start a task, and end one."""
+
 DETACHED_SECONDS_MAX = 5.0
 """How long programs that keep a stopped drive busy may go on with what they have open."""
 
@@ -85,7 +89,7 @@ class Session:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._announce, ready)
             nursery.start_soon(self._stop_when_asked, self._stop_event)
-            await pyfuse3.main()
+            await pyfuse3.main(min_tasks=IDLE_TASKS)
             nursery.cancel_scope.cancel()
 
     async def _announce(self, ready: Callable[[], None]) -> None:
