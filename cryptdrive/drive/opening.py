@@ -21,13 +21,14 @@ from cryptdrive.local.enrolment import (
     only_tip,
     taken_tags,
 )
-from cryptdrive.local.frames import Group
+from cryptdrive.local.frames import Prepared
 from cryptdrive.local.journal import Journal
 from cryptdrive.local.journal_reading import JournalContent, read_journal
 from cryptdrive.local.known_stores import KnownStores
 from cryptdrive.local.recovery import not_on_store, recover
 from cryptdrive.local.vault_copy import VaultCopy
 from cryptdrive.local.working_map import WorkingMap
+from cryptdrive.schema.keys import history_key
 from cryptdrive.store.base import Store
 from cryptdrive.types import VaultId
 from cryptdrive.vault import unlocking
@@ -140,8 +141,12 @@ def open_unlocked(
     state = DeviceState(folder, sealer)
     head, device = state.load_head(), state.load_device()
     with disk_errors(folder, "reading the drive's state"):
+        if not read_only:
+            folder.sync()  # a head that is seen is relied on, and who put it there may have died before
         journal_folder, outbox_folder = folder.folder("journal"), folder.folder("outbox")
-        content = JournalContent() if lock is None else read_journal(journal_folder, sealer)
+        content = JournalContent()
+        if lock is not None:
+            content = read_journal(journal_folder, sealer, read_only=read_only)
     storage = open_storage(store, sealer, randomness, clock, settings, outbox_folder)
     try:
         storage.outbox.find_kept()  # the first look-ups may be without the store
@@ -150,18 +155,25 @@ def open_unlocked(
         tip = only_tip(find_tips(tips_from or store, sealer, owner_key, known=_known_commits(head, content)))
         working_map = WorkingMap(storage.nodes, tip.commit.root)
         check_descent(working_map, tip, head)
-        through = _stored_through(head, tip, device)
+        if _is_own(tip, device) and tip.id not in _known_commits(head, content):
+            # A commit is in the journal before it is on the store: another copy of this state made that one.
+            if _waits(content, head) and not read_only:
+                raise _is_of_the_past(folder)
+            device = None
+        through = _stored_through(working_map, head, tip, device, content.prepared)
         groups, prepared = not_on_store(content, through)
-        if (groups or prepared is not None) and not _may_go_on(tip, head, device):
+        waiting = max(content.last_sequence - through, 0)
+        if (waiting or prepared is not None) and not _may_go_on(tip, head, device):
             if not read_only:
-                raise _cannot_go_on(folder, groups, device)
-            groups, prepared = [], None
+                raise _cannot_go_on(folder, waiting, device)
+            groups, prepared = iter(()), None
         new_device = device is None
         if device is None:
             device = enrol(unlocked, taken_tags(working_map), clock, randomness, temporary=read_only)
         journal = Journal(journal_folder, sealer, randomness, content.end)
         unpublished = recover(
-            outbox_folder, storage.outbox, sealer, randomness, groups, prepared, read_only=read_only,
+            outbox_folder, storage.outbox, sealer, randomness, groups, prepared,
+            read_only=read_only, keep_unknown=_has_lost_its_journal(folder, head, content),
         )  # fmt: skip
         local = LocalChanges(journal, max(content.last_sequence, through), unpublished)
         commits = DeviceCommits(
@@ -282,20 +294,55 @@ def _may_go_on(tip: Tip, head: Head | None, device: Device | None) -> bool:
     return device is not None and (tip.id == _commit_of(head) or _is_own(tip, device))
 
 
-def _stored_through(head: Head | None, tip: Tip, device: Device | None) -> int:
+def _stored_through(
+    working_map: WorkingMap, head: Head | None, tip: Tip, device: Device | None, prepared: Prepared | None
+) -> int:
     """The last group of this device's journal that is on the store."""
     through = head.journal_sequence if head is not None else 0
-    return max(through, tip.commit.journal_sequence) if _is_own(tip, device) else through
+    if _is_own(tip, device):
+        return max(through, tip.commit.journal_sequence)
+    if device is not None and prepared is not None and prepared.through > through:
+        # It was put, and others went on from it before this device noted it as its head.
+        key = history_key(prepared.commit.number, prepared.commit.hash)
+        if working_map.run(lambda: working_map.get(key)) is not None:
+            return prepared.through
+    return through
 
 
-def _cannot_go_on(folder: LocalFolder, groups: list[Group], device: Device | None) -> Rollback:
+def _waits(content: JournalContent, head: Head | None) -> bool:
+    """Whether the journal holds changes that were not on the store when this state was last used."""
+    return content.last_sequence > (head.journal_sequence if head is not None else 0)
+
+
+def _has_lost_its_journal(folder: LocalFolder, head: Head | None, content: JournalContent) -> bool:
+    """Whether a journal that there was is gone; a drive that is in use has it, only not for us."""
+    if head is None or not head.journal_sequence or content.end.number_max:
+        return False
+    _log.warning(
+        "%s/journal is gone, and with it what was changed on this machine and not on the store yet; "
+        "nothing in %s/outbox was removed",
+        folder.path,
+        folder.path,
+    )
+    return True
+
+
+def _is_of_the_past(folder: LocalFolder) -> Rollback:
+    return Rollback(
+        f"{folder.path} was restored from a backup, or another copy of it is in use: this device has "
+        "published what this folder does not know of, and changes wait in it. Nothing was changed. If they "
+        "are not wanted, move the folder away and open the drive again"
+    )
+
+
+def _cannot_go_on(folder: LocalFolder, waiting: int, device: Device | None) -> Rollback:
     if device is None:
         return Rollback(
-            f"{folder.path} holds {len(groups)} groups of changes that another device made and did not "
+            f"{folder.path} holds {waiting} groups of changes that another device made and did not "
             "publish: the folder was copied or is incomplete. Nothing was changed. If they are not "
             "wanted, move the folder away and open the drive again"
         )
     return Rollback(
-        f"another device has published, and {len(groups)} groups of changes made here wait in "
+        f"another device has published, and {waiting} groups of changes made here wait in "
         f"{folder.path}: this version cannot merge them. Nothing was changed"
     )

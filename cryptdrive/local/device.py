@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptdrive.crypto.sealing import Sealer
 from cryptdrive.errors import Integrity
-from cryptdrive.local.disk import LocalFolder, disk_errors
+from cryptdrive.local.disk import LocalFolder, RealFolder, disk_errors
 from cryptdrive.local.sealed_file import SealedFile
 from cryptdrive.types import VaultId
 
@@ -101,6 +101,9 @@ def state_folder(state: Path, vault_id: VaultId) -> Path:
     """A vault's folder on this machine, made if it is not there; mode 0700."""
     folder = state / "drives" / vault_id.hex()[:32]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Also of folders that are there: who made them may have died before they were on disk.
+    for above in (folder.parent, folder.parent.parent, folder.parent.parent.parent):
+        RealFolder(above).sync()
     return folder
 
 

@@ -146,7 +146,7 @@ class RealFolder:
         inner = self._path / name
         if not inner.is_dir():
             inner.mkdir(mode=0o700)
-            self.sync()
+        self.sync()  # also of one that is there: who made it may have died before, or failed
         return RealFolder(inner)
 
     def names(self) -> list[str]:

@@ -1,7 +1,7 @@
 """What an earlier process of this drive saved and did not publish (docs/format.md §14)."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cryptdrive.clock import Randomness
@@ -35,22 +35,30 @@ class Unpublished:
     packs: dict[PackId, int] = field(default_factory=dict)
 
 
-def not_on_store(content: JournalContent, through: int) -> tuple[list[Group], Prepared | None]:
+def not_on_store(content: JournalContent, through: int) -> tuple[Iterator[Group], Prepared | None]:
     """The groups to go on with, and a commit of the first of them that may or may not be on the store.
 
-    ``through`` is the last group that certainly is. Raises Integrity where some are missing.
+    ``through`` is the last group that certainly is. Going through the groups raises Integrity where
+    some are missing.
     """
-    groups = [group for group in content.groups if group.sequence > through]
-    for expected, group in enumerate(groups, through + 1):
+    prepared = content.prepared
+    if prepared is not None and prepared.through <= through:
+        prepared = None
+    return _without_gaps(content.groups, through), prepared
+
+
+def _without_gaps(groups: Iterable[Group], through: int) -> Iterator[Group]:
+    expected = through + 1
+    for group in groups:
+        if group.sequence <= through:
+            continue
         if group.sequence != expected:
             raise Integrity(
                 f"the journal lacks change group {expected}, which is not on the store: "
                 "changes that were saved on this machine are missing"
             )
-    prepared = content.prepared
-    if prepared is None or prepared.through <= through:
-        return groups, None
-    return groups, prepared
+        yield group
+        expected += 1
 
 
 def recover(
@@ -58,25 +66,31 @@ def recover(
     outbox: Outbox,
     sealer: Sealer,
     randomness: Randomness,
-    groups: list[Group],
+    groups: Iterable[Group],
     prepared: Prepared | None,
     *,
     read_only: bool = False,
+    keep_unknown: bool = False,
 ) -> Unpublished:
     """Complete what was being filled, and take up what is needed; the rest of the outbox is removed.
 
     ``groups`` are those that are not on the store for certain, ``folder`` is the outbox's.
-    ``read_only``: nothing is written. Raises DiskError, NoSpace, Integrity.
+    ``read_only``: nothing is written. ``keep_unknown``: what nothing names stays.
+    Raises DiskError, NoSpace, Integrity.
     """
     result = Unpublished(prepared)
-    sent: dict[PackId, int] = {}
+    sent = dict(prepared.packs) if prepared is not None else {}
+    frozen, states = Memtable(), dict[PackId, _PackState]()
+    with disk_errors(folder, "reading the journal"):
+        for group in groups:
+            if prepared is not None and group.sequence <= prepared.through:
+                frozen.update(group.records)
+                continue
+            result.saved.update(group.records)
+            for change in group.packs:
+                states.setdefault(change.pack, _PackState(change.pack)).add(change)
     if prepared is not None:
-        sent = dict(prepared.packs)
-        frozen = _joined(group for group in groups if group.sequence <= prepared.through)
         result.frozen = _without_other_packs(frozen, sent)
-        groups = [group for group in groups if group.sequence > prepared.through]
-    result.saved = _joined(groups)
-    states = _pack_states(groups)
     for pack, length in sent.items():
         outbox.adopt(pack, length)
     for pack in blobs_named_by(result.saved).keys() - sent.keys():
@@ -95,7 +109,7 @@ def recover(
             )
         result.packs[pack] = state.length
     try:
-        if not read_only:
+        if not (read_only or keep_unknown):
             outbox.remove_unknown()
     except DiskError as error:
         _log.warning("%s", error)
@@ -118,6 +132,8 @@ class _PackState:
         if change.length:
             self.length = change.length
             self.is_copy = not change.end
+            self.entries.clear()  # all of it is in the outbox's file
+            self.inline.clear()
             return
         if change.start != self.end:
             raise Integrity(f"the journal lacks part of pack {self.pack.hex()}")
@@ -142,18 +158,6 @@ class _PackState:
         return bytes(content)
 
 
-def _joined(groups: Iterable[Group]) -> Memtable:
-    """What groups, oldest first, make of the map."""
-    joined = Memtable()
-    for group in groups:
-        for key, value in group.records:
-            if value is None:
-                joined.delete(key)
-            else:
-                joined.put(key, value)
-    return joined
-
-
 def _without_other_packs(frozen: Memtable, sent: Mapping[PackId, int]) -> Memtable:
     """Frozen changes but for records whose blobs were copied: the prepared tree names the copies."""
     kept = Memtable()
@@ -165,11 +169,3 @@ def _without_other_packs(frozen: Memtable, sent: Mapping[PackId, int]) -> Memtab
         if ref is None or PackId(ref[:16]) in sent:
             kept.put(key, value)
     return kept
-
-
-def _pack_states(groups: list[Group]) -> dict[PackId, _PackState]:
-    states: dict[PackId, _PackState] = {}
-    for group in groups:
-        for change in group.packs:
-            states.setdefault(change.pack, _PackState(change.pack)).add(change)
-    return states

@@ -36,11 +36,8 @@ class VaultCopy:
             _log.info("the drive cannot be opened without its store for now: %s", error)
 
     def save_commit(self, commit: CommitId, data: bytes) -> None:
-        """The new head. A failure is logged."""
-        try:
-            self._save(_COMMIT, commit_name(commit), data)
-        except CryptdriveError as error:
-            _log.info("the drive cannot be opened without its store for now: %s", error)
+        """The new head. Raises DiskError, NoSpace: it must not be noted as the head before it is here."""
+        self._save(_COMMIT, commit_name(commit), data)
 
     def store(self) -> Store | None:
         """A store that holds the copies and nothing else; None where one is missing."""

@@ -22,7 +22,11 @@ class _Content:
         self.pending.append((offset, data))
 
     def sync(self) -> None:
-        self.durable = bytes(self.seen)
+        """What was written since the last sync is on disk; what that one lost is seen, and is not."""
+        found = bytearray(self.durable)
+        for offset, data in self.pending:
+            _put(found, offset, data)
+        self.durable = bytes(found)
         self.pending.clear()
 
     def lose_power(self, chance: random.Random) -> None:
@@ -42,7 +46,8 @@ class _Content:
                     _put(found, start, data[start - offset : stop - offset])
                 start = stop
         self.seen = found
-        self.sync()
+        self.durable = bytes(found)
+        self.pending.clear()
 
 
 def _put(content: bytearray, offset: int, data: bytes) -> None:

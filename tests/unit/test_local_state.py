@@ -140,24 +140,52 @@ def test_a_damaged_journal_is_told_and_kept(machine: Machine) -> None:
     drive.close()
 
 
+def restore(machine: Machine, backup: Path) -> None:
+    """In place: the folder is the same, as backup programs restore."""
+    for path in machine.state.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(backup, machine.state, dirs_exist_ok=True)
+
+
 def test_state_restored_from_a_backup(machine: Machine, tmp_path: Path) -> None:
-    """Changes that wait in the backup were published since: they are not published once more."""
+    """Of changes that wait in it nobody can say whether they were published since, or made since."""
     machine.save_and_die(b"a")
     shutil.copytree(machine.state, tmp_path / "backup")
     drive = machine.open()
     inode = write(drive, b"b")
     drive.fs.unlink(ROOT_INODE, b"a", CALLER)
     drive.close()
-    # In place: the folder is the same, as backup programs restore.
-    for path in machine.state.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.copytree(tmp_path / "backup", machine.state, dirs_exist_ok=True)
+    restore(machine, tmp_path / "backup")
+    before = dict(machine.store.objects)
+    with pytest.raises(Rollback, match="restored from a backup"):
+        machine.open()
+    reader = open_with_password(machine.store, machine.folders, read_only=True)
+    assert names(reader) == [b"b"]
+    reader.close()
+    assert machine.store.objects == before
+    machine.state.rename(tmp_path / "moved away")
     drive = machine.open()
     assert names(drive) == [b"b"]
-    assert write(drive, b"c") > inode
+    assert write(drive, b"c") != inode
     drive.close()
     drive = machine.open()
     assert names(drive) == [b"b", b"c"]
+    drive.close()
+
+
+def test_state_restored_from_a_backup_in_which_nothing_waits(machine: Machine, tmp_path: Path) -> None:
+    drive = machine.open()
+    tag = drive.status().device_tag
+    write(drive, b"a")
+    drive.close()
+    shutil.copytree(machine.state, tmp_path / "backup")
+    drive = machine.open()
+    write(drive, b"b")
+    drive.close()
+    restore(machine, tmp_path / "backup")
+    drive = machine.open()
+    assert names(drive) == [b"a", b"b"]
+    assert drive.status().device_tag != tag, "numbers that were given out since are not given once more"
     drive.close()
 
 
