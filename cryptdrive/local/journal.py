@@ -89,6 +89,7 @@ class Journal:
         self._files = list(end.files)
         self._last_sequence = 0
         self._is_whole = False
+        self._is_begun = False
         self._has_spare = False
         """A spare that an earlier process left may be a file that counts, under another name."""
         self.sync_seconds = 0.0
@@ -143,11 +144,13 @@ class Journal:
     def _begin_file(self) -> None:
         """Start the next file, after the last frame that is known to be on disk."""
         if self._current is not None:
-            self._files.append(JournalFile(self._current, self._last_sequence, self._is_whole))
+            if self._is_begun:  # of one that was not begun there is nothing but NEW, or SPARE
+                self._files.append(JournalFile(self._current, self._last_sequence, self._is_whole))
+            self._current = None
         # Used up even if this fails: a file of that number may be there then.
         number = self._number = self._current = self._number + 1
         marker = self._randomness(MARKER_BYTES)
-        self._file, self._is_whole = None, False
+        self._file, self._is_whole, self._is_begun = None, False, False
         file, name = self._empty_file()
         header = encode_file_header(number, marker)
         body = encode_start(Start(number, self._durable_number, self._durable_index, self._durable_tag))
@@ -157,6 +160,7 @@ class Journal:
         )
         file.write(0, header + bytes(data))
         file.sync()
+        self._is_begun = True  # from here on a file of that number may be there
         self._folder.rename(name, file_name(number))
         self._folder.sync()
         self._is_whole = True

@@ -1,6 +1,9 @@
 """The drive's tree nodes: decoded ones in memory, the others to be fetched."""
 
+from collections.abc import Callable
+
 from cryptdrive.crypto.keys import Purpose
+from cryptdrive.errors import DiskError, Integrity
 from cryptdrive.local.packing import PackAppender
 from cryptdrive.objects.cache import GenerationCache
 from cryptdrive.objects.pack import Role
@@ -8,6 +11,7 @@ from cryptdrive.objects.reader import BlobReader
 from cryptdrive.objects.ref import PackedRef, Ref
 from cryptdrive.tree.node import Branch, Node, decode, encode
 from cryptdrive.tree.source import NodeMissing
+from cryptdrive.types import PackId
 
 # What a decoded node takes in memory, against its encoded bytes (measured: 1.8).
 _DECODED_FACTOR = 2
@@ -16,7 +20,15 @@ _DECODED_FACTOR = 2
 class NodeStore:
     """Node source and sink over one vault's packs. Thread-safe."""
 
-    def __init__(self, reader: BlobReader, appender: PackAppender, cache_bytes_max: int) -> None:
+    def __init__(
+        self,
+        reader: BlobReader,
+        appender: PackAppender,
+        cache_bytes_max: int,
+        forget_kept: Callable[[PackId], bool] = lambda pack: False,
+    ) -> None:
+        """``forget_kept``: a copy of what the store has is damaged; True if there was one."""
+        self._forget_kept = forget_kept
         self._reader = reader
         self._appender = appender
         self._cache: GenerationCache[PackedRef, Node] = GenerationCache(cache_bytes_max)
@@ -33,7 +45,12 @@ class NodeStore:
         node = self._cache.get(ref)
         if node is None:
             place = Ref.decode(ref)
-            node = decode(self._reader.read_whole(place, Purpose.NODE))
+            try:
+                node = decode(self._reader.read_whole(place, Purpose.NODE))
+            except (Integrity, DiskError):
+                if not self._forget_kept(place.pack):
+                    raise
+                node = decode(self._reader.read_whole(place, Purpose.NODE))
             self._cache.put(ref, node, place.length * _DECODED_FACTOR)
         return node
 

@@ -236,6 +236,21 @@ class Outbox:
                     self._opened.pop(oldest, None)
                 self._folder.remove(oldest.hex() + _KEPT)
 
+    @property
+    def has_unsynced(self) -> bool:
+        """Whether complete packs are still to be written or synced."""
+        return bool(self._unsynced)
+
+    def forget_kept(self, pack: PackId) -> bool:
+        """A kept pack is not what it was: the store's is to be read. False where none is kept here."""
+        with self._sync_lock, self._lock:
+            if self._kept.pop(pack, None) is None:
+                return False
+            self._opened.pop(pack, None)
+        with suppress(OSError):
+            self._folder.remove(pack.hex() + _KEPT)
+        return True
+
     def find_kept(self) -> None:
         """Know what an earlier process kept. Raises DiskError."""
         with disk_errors(self._folder, "reading kept data"):

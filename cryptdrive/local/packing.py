@@ -97,6 +97,13 @@ class PackAppender:
         writer = self._writer
         return writer.end if writer is not None and not writer.is_empty else 0
 
+    @property
+    def is_quick_to_save(self) -> bool:
+        """Whether all that no group names yet would travel inside the group's frame."""
+        writer = self._writer
+        unsaved = writer.end - self._saved_end if writer is not None else 0
+        return unsaved <= INLINE_BYTES_MAX and not self._outbox.has_unsynced
+
     def tell_of_copies(self, packs: Sequence[tuple[PackId, int]]) -> None:
         """Let the next group name packs (id, length) that a publication made, and sends."""
         with self._lock:

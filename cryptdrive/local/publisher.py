@@ -79,6 +79,8 @@ class Publisher:
         self._through = (0, 0)
         """The transaction and the group up to which changes are frozen."""
         self._prepared: Prepared | None = None
+        self._copied: set[PackId] = set()
+        """Packs whose live blobs were copied for the publication under way: not once more."""
         self._is_prepared = False
         """The journal holds ``_prepared`` for certain."""
 
@@ -141,6 +143,7 @@ class Publisher:
             self._is_prepared = True
         self._commits.check_place()
         self._sender.send(prepared.packs)
+        self._commits.check_place()  # sending took a while
         self._commits.put(prepared.commit, prepared.data, prepared.through)
         self._finish(prepared)
 
@@ -177,9 +180,11 @@ class Publisher:
         return self._prepared
 
     def _copy_half_dead(self, frozen: Memtable) -> None:
-        copies = copy_half_dead(frozen, self._packs, self._map.lock, self._outbox, self._copies)
+        packs = {pack: length for pack, length in self._packs.items() if pack not in self._copied}
+        copies = copy_half_dead(frozen, packs, self._map.lock, self._outbox, self._copies)
         if not copies:
             return
+        self._copied |= copies.keys()
         self._copies.rotate()
         completed = self._copies.take_completed()
         self._packs.update(completed)
@@ -209,15 +214,19 @@ class Publisher:
         nodes = {pack for pack, _ in prepared.packs} - self._packs.keys()
         done = {pack for pack, _ in prepared.packs} | self._packs.keys()
         self._packs.clear()
-        try:
-            for pack in done:
+        self._copied.clear()
+        for pack in done:
+            try:
                 if pack in nodes:
                     self._outbox.keep(pack)
                 else:
                     self._outbox.drop(pack)
+            except FileError as error:
+                _log.warning("%s", error)  # what is left is removed by the next mount
+        try:
             self._journal.trim(prepared.through)
         except FileError as error:
-            _log.warning("%s", error)  # what is left is removed by the next mount
+            _log.warning("%s", error)
 
     @property
     def journal_syncs(self) -> int:

@@ -94,6 +94,8 @@ class ChangeSaver:
             return True
         if self._journal.sync_seconds > QUICK_SYNC_S or len(self._map.active) > QUICK_RECORDS_MAX:
             return False
+        if not self._appender.is_quick_to_save:
+            return False
         if not self._lock.acquire(blocking=False):
             return False
         try:
