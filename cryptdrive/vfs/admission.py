@@ -13,6 +13,8 @@ STALLED_S = 30.0
 SLOW_BYTES_PER_S = 4 << 20
 """The rate that writers are slowed down to at most while the store's is not known, or is less."""
 _CHECK_BYTES = 4 << 20
+_CHANGE_BYTES = 4 << 10
+"""What a change that is saved by itself takes on disk, about: a frame with inode, totals and counters."""
 _MIB = 1 << 20
 
 
@@ -71,7 +73,8 @@ class Admission:
 
     def admit(self, byte_count: int) -> None:
         """Before ``byte_count`` more bytes are taken. Raises NoSpace, WouldBlock."""
-        self._unchecked += byte_count
+        # Every change takes some of the journal, whatever it brings of file data.
+        self._unchecked += byte_count + _CHANGE_BYTES
         if self._unchecked >= _CHECK_BYTES or self._disk_is_low:
             self._unchecked = 0
             self._disk_is_low = self._backlog.free_bytes() < self._reserve_bytes + 2 * _CHECK_BYTES

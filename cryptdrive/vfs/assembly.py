@@ -81,7 +81,7 @@ def open_storage(
     copy_appender = PackAppender(sealer, PackKind.DATA, outbox, randomness)
     source = LocalPackSource((appender, node_appender, copy_appender), outbox, store)
     reader = BlobReader(sealer, source, settings.block_cache_mib * _MIB)
-    nodes = NodeStore(reader, node_appender, settings.node_cache_mib * _MIB)
+    nodes = NodeStore(reader, node_appender, settings.node_cache_mib * _MIB, outbox.forget_kept)
     sender = PackSender(store, outbox, clock, settings.parallel_uploads)
     return Storage(store, outbox, appender, node_appender, copy_appender, reader, nodes, sender)
 

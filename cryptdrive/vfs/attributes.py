@@ -131,7 +131,7 @@ class Attributes:
         if len(value) > XATTR_VALUE_BYTES_MAX:
             raise TooBig(f"an extended attribute has at most {XATTR_VALUE_BYTES_MAX} bytes")
         if len(value) > XATTR_INLINE_MAX:
-            with self._core.sealing():
+            with self._core.sealing(len(value)):
                 stored = self._appender.add(value, Role.XATTR, number, 0)
                 self._set(number, name, encode_xattr(stored), flags, caller)
         else:

@@ -19,11 +19,12 @@ from cryptdrive.schema.keys import extent_key
 from cryptdrive.schema.records import Extent, encode_extent
 from cryptdrive.types import HandleId, InodeNumber
 from cryptdrive.vfs.core import Core, SealingInProgress, Transaction
-from cryptdrive.vfs.extents import extents_between, punch, total_length
+from cryptdrive.vfs.extents import extents_between, extents_under, punch, total_length
 from cryptdrive.vfs.live import FileHandle, HandleTable, LiveFile, access_of
 from cryptdrive.vfs.values import Caller, EventKind
 from cryptdrive.waiting import before_waiting
 
+ACCESS_TIMES_MAX = 1 << 16
 _DAY_NS = 24 * 3600 * 1_000_000_000
 READ_BYTES_MAX = 64 * 1024 * 1024
 
@@ -92,6 +93,8 @@ class FileContent:
         atime_ns = core.access_times.get(inode.number, inode.atime_ns)
         now_ns = core.clock.now_ns()
         if atime_ns <= inode.mtime_ns or atime_ns <= inode.ctime_ns or now_ns - atime_ns > _DAY_NS:
+            if len(core.access_times) >= ACCESS_TIMES_MAX:
+                core.access_times.pop(next(iter(core.access_times)))
             core.access_times[inode.number] = now_ns
             inode.attr = None
 
@@ -185,6 +188,10 @@ class FileContent:
             end = position + length
             if end > FILE_BYTES_MAX:
                 raise TooBig("a file has at most 2^63 - 1 bytes")
+            if inode.allocated and not live.buffer.overlaps(max(position - 1, 0), end):
+                # Sealing will look there: whoever writes is to meet what is out of reach or damaged, and
+                # not everybody whose changes are in the same group.
+                extents_under(core.map, live, inode, position, end)
             inode = transaction.touch_content(number)
             if end > inode.size:
                 inode.size = end

@@ -181,6 +181,8 @@ class Core:
         self.unsealed_bytes = 0
         self.admit: Callable[[int], None] = lambda byte_count: None
         """Called before that many bytes are taken, or anything is made; may wait, or raise NoSpace."""
+        self._admitted_thread = 0
+        """Who is inside :meth:`sealing`."""
         self.seal_lock = threading.Lock()
         """Held by whoever seals; the sealer sets it."""
         self.first_change: float | None = None
@@ -216,7 +218,7 @@ class Core:
         """
         if self.read_only:
             raise ReadOnly("the drive is mounted read-only")
-        if not (internal or frees):
+        if not (internal or frees or self._admitted_thread == threading.get_ident()):
             self.admit(byte_count)
         while True:
             with self.map.lock:
@@ -245,11 +247,22 @@ class Core:
         return result
 
     @contextmanager
-    def sealing(self) -> Iterator[None]:
-        """For operations that seal a blob of their own: it and what names it come into one group."""
+    def sealing(self, byte_count: int) -> Iterator[None]:
+        """For operations that seal a blob of their own: it and what names it come into one group.
+
+        Room is waited for here and not in the transactions inside: whoever makes room needs the lock.
+        Raises ReadOnly, NoSpace.
+        """
+        if self.read_only:
+            raise ReadOnly("the drive is mounted read-only")
         before_waiting()
+        self.admit(byte_count)
         with self.seal_lock:
-            yield
+            self._admitted_thread = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._admitted_thread = 0
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """See :meth:`cryptdrive.vfs.filesystem.FileSystem.subscribe`."""
@@ -335,6 +348,8 @@ class Core:
         self.unsealed_bytes -= before - buffer.byte_count
         if not buffer:
             self.unsealed.pop(live.inode, None)
+        if live.is_idle:
+            self.live.pop(live.inode, None)
 
     def take_buffer(self, live: LiveFile) -> None:
         """Set a file's buffer aside to be sealed."""

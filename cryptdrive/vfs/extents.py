@@ -7,10 +7,11 @@ from typing import Protocol
 
 from cryptdrive.errors import Integrity
 from cryptdrive.local.working_map import WorkingMap
-from cryptdrive.schema.inode import FILE_BYTES_MAX
+from cryptdrive.schema.inode import FILE_BYTES_MAX, Inode
 from cryptdrive.schema.keys import extent_end, extent_key, extent_offset
 from cryptdrive.schema.records import Extent, decode_extent
 from cryptdrive.types import InodeNumber
+from cryptdrive.vfs.live import LiveFile
 
 SCAN_PIECE = 256
 
@@ -62,6 +63,17 @@ def extent_before(source: WorkingMap, inode: InodeNumber, offset: int) -> Extent
         return None
     key, value = records[0]
     return decode_extent(extent_offset(key), value)
+
+
+def extents_under(source: WorkingMap, live: LiveFile, inode: Inode, start: int, stop: int) -> list[Extent]:
+    """The extents that hold any of the bytes that new ones take the place of.
+
+    Raises NodeMissing, Integrity.
+    """
+    if live.extents_end is None:
+        last = extent_before(source, live.inode, FILE_BYTES_MAX) if inode.allocated else None
+        live.extents_end = last.end if last is not None else 0
+    return extents_between(source, live.inode, start, stop) if start < live.extents_end else []
 
 
 def punch(

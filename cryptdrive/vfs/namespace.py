@@ -122,7 +122,7 @@ class Namespace:
             raise NameTooLong(f"a symbolic link's target has at most {LINK_TARGET_BYTES_MAX} bytes")
         if len(target) <= LINK_TARGET_INLINE_MAX:
             return self._make_link(parent, name, target, len(target), caller)
-        with self._core.sealing():
+        with self._core.sealing(len(target)):
             stored = self._appender.add(target, Role.LINK_TARGET, 0, 0)
             return self._make_link(parent, name, stored, len(target), caller)
 

@@ -9,13 +9,13 @@ from cryptdrive.local.saving import ChangeSaver
 from cryptdrive.objects.pack import Role
 from cryptdrive.objects.reader import BlobReader
 from cryptdrive.objects.ref import Ref
-from cryptdrive.schema.inode import FILE_BYTES_MAX, Inode, decode_inode, encode_inode
+from cryptdrive.schema.inode import Inode, decode_inode, encode_inode
 from cryptdrive.schema.keys import extent_key, inode_key
 from cryptdrive.schema.records import EXTENT_INLINE_MAX, Extent, Usage, encode_extent
 from cryptdrive.tree.memtable import MISSING, Memtable
 from cryptdrive.types import InodeNumber
 from cryptdrive.vfs.core import Core, Transaction
-from cryptdrive.vfs.extents import extent_before, extents_between, punch, total_length
+from cryptdrive.vfs.extents import extent_before, extents_under, punch, total_length
 from cryptdrive.vfs.live import LiveFile
 
 # A run that goes on where a shorter extent than this ends is sealed together with it, so that a
@@ -185,17 +185,16 @@ class ContentSealer:
         """A short run together with the short extent that ends where it starts."""
         if not offset or len(run) >= TAIL_RUN_BYTES_MAX:
             return offset, run
-        before = self._core.read(lambda: extent_before(self._core.map, inode, offset))
-        if before is None or before.end != offset or before.length >= TAIL_BYTES_MAX:
-            return offset, run
-        if before.ref is None:
-            head = before.inline
-        else:
-            try:
-                head = self._reader.read(Ref.decode(before.ref), before.blob_offset, before.length)
-            except (StoreError, Integrity):
-                # What lies before may be out of reach or damaged: no reason not to save what is new.
+        try:
+            before = self._core.read(lambda: extent_before(self._core.map, inode, offset))
+            if before is None or before.end != offset or before.length >= TAIL_BYTES_MAX:
                 return offset, run
+            head = before.inline
+            if before.ref is not None:
+                head = self._reader.read(Ref.decode(before.ref), before.blob_offset, before.length)
+        except (StoreError, Integrity):
+            # What lies before may be out of reach or damaged: no reason not to save what is new.
+            return offset, run
         return before.offset, head + run
 
     def _record_active(self, live: LiveFile, extent: Extent) -> None:
@@ -244,15 +243,11 @@ class ContentSealer:
 
     def _replace(self, changes: Transaction | Memtable, live: LiveFile, inode: Inode, extent: Extent) -> int:
         """Put ``extent`` in the place of what was there; returns by how many bytes the file grew."""
-        number, records = live.inode, self._core.map
+        number = live.inode
         # Reading comes first: a missing node starts the operation again.
-        end = live.extents_end
-        if end is None:
-            last = extent_before(records, number, FILE_BYTES_MAX) if inode.allocated else None
-            end = last.end if last is not None else 0
-        old = extents_between(records, number, extent.offset, extent.end) if extent.offset < end else []
+        old = extents_under(self._core.map, live, inode, extent.offset, extent.end)
         kept = punch(changes, old, number, extent.offset, extent.end)
         for each in (*kept, extent):
             changes.put(extent_key(number, each.offset), encode_extent(each))
-        live.extents_end = max(end, extent.end)
+        live.extents_end = max(live.extents_end or 0, extent.end)
         return extent.length + total_length(kept) - total_length(old)

@@ -39,8 +39,8 @@ def vault(store: AwayStore) -> SmallVault:
     return SmallVault(store, ManualClock())
 
 
-def _file_of_two_parts(fs: FileSystem, vault: SmallVault) -> InodeNumber:
-    """A file whose first part is on the store only, and whose second is in memory only."""
+def _file_of_two_parts(fs: FileSystem, vault: SmallVault, offset: int = len(FIRST)) -> InodeNumber:
+    """A file whose first part is on the store only, and whose second, from ``offset`` on, in memory only."""
     assert vault.storage is not None
     vault.storage.outbox.kept_bytes_max = 0  # the tree is on the store only, too
     handle, attr = fs.create(fs.root, b"file", 0o644, os.O_RDWR, ROOT)
@@ -48,7 +48,7 @@ def _file_of_two_parts(fs: FileSystem, vault: SmallVault) -> InodeNumber:
     fs.sync()
     vault.drop_caches(fs)
     fs.getattr(attr.inode)
-    fs.write(handle, len(FIRST), SECOND)
+    fs.write(handle, offset, SECOND)
     return attr.inode
 
 
@@ -83,7 +83,7 @@ def test_who_needs_a_sealing_that_failed_is_told_instead_of_waiting(
     store: AwayStore, vault: SmallVault
 ) -> None:
     fs = vault.open()
-    inode = _file_of_two_parts(fs, vault)
+    inode = _file_of_two_parts(fs, vault, len(FIRST) - 1)
     vault.drop_caches(fs)
     store.away = True
     with pytest.raises(Unavailable):
