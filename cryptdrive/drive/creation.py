@@ -60,7 +60,7 @@ def fill_vault(
     sealer = Sealer(unlocked.keyring(), randomness)
     state = DeviceState(folder, sealer)
     device = enrol(unlocked, taken=set(), clock=clock, randomness=randomness)
-    settings = DriveSettings()
+    settings = DriveSettings(disk_reserve_mib=0)  # it takes next to nothing
     storage = open_storage(store, sealer, randomness, clock, settings, folder.folder("outbox"))
     try:
         commits = DeviceCommits(

@@ -165,8 +165,12 @@ def open_unlocked(
         waiting = max(content.last_sequence - through, 0)
         if (waiting or prepared is not None) and not _may_go_on(tip, head, device):
             if not read_only:
-                raise _cannot_go_on(folder, waiting, device)
-            groups, prepared = iter(()), None
+                raise _cannot_go_on(folder, device)
+            if tip.id != _commit_of(head):
+                groups, prepared = iter(()), None
+                _log.warning(
+                    "changes that wait in %s are not shown: they were made on another state", folder.path
+                )
         new_device = device is None
         if device is None:
             device = enrol(unlocked, taken_tags(working_map), clock, randomness, temporary=read_only)
@@ -335,14 +339,14 @@ def _is_of_the_past(folder: LocalFolder) -> Rollback:
     )
 
 
-def _cannot_go_on(folder: LocalFolder, waiting: int, device: Device | None) -> Rollback:
+def _cannot_go_on(folder: LocalFolder, device: Device | None) -> Rollback:
     if device is None:
         return Rollback(
-            f"{folder.path} holds {waiting} groups of changes that another device made and did not "
-            "publish: the folder was copied or is incomplete. Nothing was changed. If they are not "
-            "wanted, move the folder away and open the drive again"
+            f"{folder.path} holds changes that another device made and did not publish: the folder was "
+            "copied or is incomplete. Nothing was changed. Open the drive with --read-only to copy what "
+            "you need; then move the folder away and open the drive again"
         )
     return Rollback(
-        f"another device has published, and {waiting} groups of changes made here wait in "
+        f"another device has published, and changes made here wait in "
         f"{folder.path}: this version cannot merge them. Nothing was changed"
     )

@@ -74,8 +74,8 @@ class Publisher:
         self._lock = threading.Lock()
         self._packs: dict[PackId, int] = {}
         """Complete data packs of the groups that are frozen."""
-        self._recovered_packs: dict[PackId, int] = {}
-        """Those of groups that an earlier process saved; they are frozen next."""
+        self._waiting_packs: dict[PackId, int] = {}
+        """Others that are complete, of an earlier process too; they are frozen next."""
         self._through = (0, 0)
         """The transaction and the group up to which changes are frozen."""
         self._prepared: Prepared | None = None
@@ -88,7 +88,7 @@ class Publisher:
         """Go on where an earlier process stopped: a commit that may be on the store; packs to be sent."""
         self._prepared = prepared
         self._is_prepared = prepared is not None
-        self._recovered_packs.update(packs)
+        self._waiting_packs.update(packs)
 
     def publish(self) -> None:
         """Everything that was done before this call is on the store when it returns.
@@ -111,6 +111,10 @@ class Publisher:
                 except CryptdriveError as error:
                     self.last_error = error
                     raise
+                except Exception as error:
+                    _log.exception("publishing failed unexpectedly")
+                    self.last_error = CryptdriveError(f"publishing failed: {type(error).__name__}")
+                    raise self.last_error from error
                 self.last_error = None
                 if self.published_through >= wanted:
                     return
@@ -135,7 +139,10 @@ class Publisher:
         prepared = self._prepared
         if prepared is None:
             if self._map.frozen is None:
-                self._saver.save_and(self._freeze)
+                self._saver.save()
+                # While the store is away nothing is frozen: what is removed then gives room back.
+                self._commits.check_place()
+                self._saver.save_and(self._freeze, rotate=True)
             prepared = self._prepare()
         if not self._is_prepared:
             # Again, if that failed: the disk may hold it all the same, so it must stay what it is.
@@ -147,15 +154,32 @@ class Publisher:
         self._commits.put(prepared.commit, prepared.data, prepared.through)
         self._finish(prepared)
 
+    def free_dead(self) -> None:
+        """Let packs go that nothing names any more before they were sent. Raises DiskError, NoSpace.
+
+        Those of a publication under way stay: it goes on with the same bytes.
+        """
+        with self._lock:
+            if self._prepared is None and self._map.frozen is None:
+                # Saved first: what made them dead must not be lost after they are gone.
+                self._saver.save_and(self._drop_dead, rotate=False)
+
+    def _drop_dead(self) -> None:
+        """Under the saver's locks."""
+        self._waiting_packs.update(self._data.take_completed())
+        for pack in self._waiting_packs.keys() - self._live_packs():
+            del self._waiting_packs[pack]
+            self._outbox.drop(pack)
+
     def _freeze(self) -> None:
         """Under the saver's locks."""
         with self._map.lock:
             self._map.freeze()
             self._saver.froze()
         self._through = self._saver.saved_through, self._saver.sequence
-        self._packs.update(self._recovered_packs)
+        self._packs.update(self._waiting_packs)
         self._packs.update(self._data.take_completed())
-        self._recovered_packs.clear()
+        self._waiting_packs.clear()
 
     def _prepare(self) -> Prepared:
         frozen = self._map.frozen

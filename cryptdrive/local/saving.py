@@ -1,5 +1,6 @@
 """Making changes durable on this machine, group by group."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -11,6 +12,8 @@ from cryptdrive.local.packing import PackAppender
 from cryptdrive.local.working_map import WorkingMap
 from cryptdrive.tree.memtable import Memtable
 from cryptdrive.waiting import WouldBlock, before_waiting, no_waiting
+
+_log = logging.getLogger(__name__)
 
 QUICK_SYNC_S = 0.002
 QUICK_RECORDS_MAX = 2000
@@ -112,10 +115,13 @@ class ChangeSaver:
             self._lock.release()
         return self.saved_through >= through
 
-    def save_and(self, then: Callable[[], None]) -> None:
-        """Save, complete the open data pack, and call ``then`` before anybody else seals or saves."""
+    def save_and(self, then: Callable[[], None], *, rotate: bool) -> None:
+        """Save, and call ``then`` before anybody else seals or saves.
+
+        ``rotate``: complete the open data pack, too.
+        """
         with self._lock, self.seal_lock:
-            self._save(rotate=True)
+            self._save(rotate=rotate)
             then()
 
     def froze(self) -> None:
@@ -134,6 +140,12 @@ class ChangeSaver:
         except CryptdriveError as error:
             self.last_error = error
             raise
+        except WouldBlock:
+            raise
+        except Exception as error:
+            _log.exception("keeping changes failed unexpectedly")
+            self.last_error = CryptdriveError(f"keeping changes failed: {type(error).__name__}")
+            raise self.last_error from error
         self.last_error = None
 
     def _save_group(self, *, rotate: bool) -> None:

@@ -38,9 +38,9 @@ _cannot_sync_folder = frozenset({errno.EINVAL, errno.ENOTSUP})
 class FolderStore:
     """Keeps objects below one folder, whose descriptor it holds.
 
-    The descriptor and not the path decides where objects go: if a disk is detached under us, nothing
-    is ever written into the empty folder that it was mounted on. A put returns when the file and
-    every folder above it are on disk.
+    Objects go through the descriptor, and only as long as the path leads to the same folder: if a disk
+    is detached under us, nothing is ever written into the empty folder that it was mounted on, nor
+    into one that was moved away. A put returns when the file and every folder above it are on disk.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, randomness: Randomness = system_randomness) -> None:
@@ -208,7 +208,7 @@ class FolderStore:
         # Not a duplicate of the descriptor: that would share its position, and two listings would mix.
         opened = os.open(".", _folder_flags, dir_fd=self._top)
         try:
-            if self._is_gone():  # a removed folder can still be opened, and looks empty
+            if self._is_gone():  # it can still be opened, and what is put there nobody would find
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             path = ""
             for part in folder.split("/") if folder else ():
@@ -284,10 +284,15 @@ class FolderStore:
             raise translate(error, self._place(name), missing) from error
 
     def _is_gone(self) -> bool:
+        """Whether the path does not lead to this folder any more: moved, removed, or its disk detached."""
         try:
-            return os.fstat(self._top).st_nlink == 0
+            top = os.fstat(self._top)
         except OSError:  # not open yet, or closed
             return False
+        try:
+            return not top.st_nlink or not os.path.samestat(top, os.stat(self._path))
+        except OSError:
+            return True
 
 
 def translate(error: OSError, place: str, missing: type[StoreError]) -> StoreError:

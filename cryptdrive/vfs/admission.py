@@ -113,7 +113,8 @@ class Admission:
             if backlog.sent_bytes != sent:
                 sent, since = backlog.sent_bytes, now
             failure = backlog.failure
-            if failure is not None or now - since > STALLED_S:
+            is_hopeless = self._disk_is_low and not backlog.kept_bytes
+            if failure is not None or is_hopeless or now - since > STALLED_S:
                 raise NoSpace(f"{reason}; {failure or 'the store takes nothing'}")
             self._sleep(LOOK_S)
 
@@ -126,5 +127,8 @@ class Admission:
             return f"changes that take {self._memory_bytes_max // _MIB} MiB of memory wait to be sent"
         self._disk_is_low = backlog.free_bytes() < self._reserve_bytes
         if self._disk_is_low:
-            return f"the disk of this machine has less than {self._reserve_bytes // _MIB} MiB left"
+            return (
+                f"the disk of this machine has less than {self._reserve_bytes // _MIB} MiB left, "
+                "which disk_reserve_mib keeps free"
+            )
         return None

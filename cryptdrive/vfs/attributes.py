@@ -1,6 +1,7 @@
 """Attributes and extended attributes."""
 
 import stat
+from collections.abc import Callable
 
 from cryptdrive.errors import (
     Exists,
@@ -39,7 +40,16 @@ STATE_ATTRIBUTE = b"user.cryptdrive.state"
 class Attributes:
     """getattr, setattr and the calls on extended attributes."""
 
-    def __init__(self, core: Core, content: FileContent, appender: PackAppender, reader: BlobReader) -> None:
+    def __init__(
+        self,
+        core: Core,
+        content: FileContent,
+        appender: PackAppender,
+        reader: BlobReader,
+        is_sending: Callable[[], bool],
+    ) -> None:
+        """``is_sending``: whether what is being published is on its way, and not waiting for the store."""
+        self._is_sending = is_sending
         self._core = core
         self._content = content
         self._appender = appender
@@ -114,7 +124,7 @@ class Attributes:
                 (changes.active, b"memory"),
                 (changes.cut, b"memory"),
                 (changes.saved, b"local"),
-                (changes.frozen, b"uploading"),
+                (changes.frozen, b"uploading" if self._is_sending() else b"local"),
             ):
                 if layer is not None and layer.get(key) is not MISSING:
                     return state

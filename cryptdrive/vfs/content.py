@@ -10,6 +10,7 @@ from cryptdrive.errors import (
     Invalid,
     IsADirectory,
     ReadOnly,
+    StoreError,
     TooBig,
 )
 from cryptdrive.objects.reader import BlobReader
@@ -130,7 +131,7 @@ class FileContent:
         """The file's bytes ``[offset, offset + size)`` as of one moment."""
         try:
             return self._read_once(number, offset, size)
-        except Integrity:
+        except (Integrity, StoreError):
             # A pack that nothing names any more may have gone since its place was looked up.
             return self._read_once(number, offset, size)
 

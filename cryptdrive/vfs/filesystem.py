@@ -88,7 +88,9 @@ class FileSystem:
             make_room=self.sealer.make_room,
         )
         self._namespace = Namespace(core, self._content, appender)
-        self._attributes = Attributes(core, self._content, appender, reader)
+        self._attributes = Attributes(
+            core, self._content, appender, reader, lambda: self.publish_error is None
+        )
         self._directories = Directories(core, self.handles)
         self._paths = Paths(core, self._namespace, reader)
         self._trees = Trees(core, self.handles, self._content, self._namespace, self.sealer)
@@ -190,11 +192,11 @@ class FileSystem:
         self._attributes.removexattr(inode, name, caller)
 
     def statfs(self) -> FileSystemStatistics:
-        """The disk's numbers for a folder; else 1 PiB and what is used."""
+        """The disk's numbers for a folder that is there; else 1 PiB and what is used."""
         usage = self.core.usage
         used = usage.allocated + self.core.unsealed_bytes
-        if self._disk is not None:
-            disk = os.statvfs(self._disk)
+        disk = _statistics_of(self._disk) if self._disk is not None else None
+        if disk is not None:
             return FileSystemStatistics(
                 disk.f_blocks * disk.f_frsize,
                 disk.f_bfree * disk.f_frsize,
@@ -330,6 +332,10 @@ class FileSystem:
         """Whether so much waits that writers are slowed down."""
         return self._admission.is_pressed
 
+    def free_dead(self) -> None:
+        """Let go of what was removed before it was sent. Raises DiskError, NoSpace."""
+        self._publisher.free_dead()
+
     def note_failure(self, error: CryptdriveError) -> None:
         """Saving failed in the background: whoever has a file open that it concerns is told, once."""
         self.sealer.note_failure(error)
@@ -358,3 +364,11 @@ class FileSystem:
     def open_handles(self) -> int:
         """How many files and directories are open."""
         return len(self.handles)
+
+
+def _statistics_of(folder: str) -> os.statvfs_result | None:
+    """Of the disk that a folder is on; None while it is away."""
+    try:
+        return os.statvfs(folder)
+    except OSError:
+        return None

@@ -12,6 +12,9 @@ from cryptdrive.vfs.filesystem import FileSystem
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
+FREED_BYTES_MIN = 16 << 20
+"""When so much was removed, packs are looked through for what is dead; that takes a moment."""
+FREE_AGAIN_S = 10.0
 
 
 class Loop:
@@ -54,6 +57,11 @@ class Housekeeper:
         self._settings = settings
         self._retry_at = 0.0
         self._reported = ""
+        self._used_max = 0
+        """The most bytes that files held since dead packs were let go of."""
+        self._freed_at = 0
+        """The transaction up to which that was done."""
+        self._free_again_at = 0.0
 
     def step(self) -> None:
         """Do what is due now. Never raises; a failure is kept and tried again later."""
@@ -67,6 +75,7 @@ class Housekeeper:
                 _log.error("changes could not be kept on this machine yet: %s", error)
             self._reported = str(error)
         try:
+            self._free_dead()
             self._files.purge_some()
         except CryptdriveError as error:
             _log.info("what nothing names any more is freed later: %s", error)
@@ -80,6 +89,20 @@ class Housekeeper:
         failed = self._files.save_error is not None
         if failed or (first is not None and now - first >= self._settings.save_interval_s):
             self._files.sync(remote=False)
+
+    def _free_dead(self) -> None:
+        """While nothing can be sent: let go of what was removed before it was."""
+        files, core = self._files, self._files.core
+        used, now = core.usage.allocated, self._clock.monotonic()
+        self._used_max = max(self._used_max, used)
+        if files.publish_error is None:
+            self._used_max = used
+            return
+        is_due = files.is_pressed and core.map.sequence != self._freed_at and now >= self._free_again_at
+        if is_due or self._used_max - used >= FREED_BYTES_MIN:
+            files.free_dead()
+            self._used_max, self._freed_at = used, core.map.sequence
+            self._free_again_at = now + FREE_AGAIN_S
 
     def pause_s(self) -> float:
         """How long the next step may wait."""

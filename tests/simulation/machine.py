@@ -225,7 +225,8 @@ class Simulation:
         actions: list[tuple[int, Callable[[FileSystem], None]]] = [
             (14, self.write), (6, self.overwrite), (3, self.truncate), (4, self.rename), (3, self.remove),
             (3, self.make_directory), (2, self.link), (2, self.attribute), (2, self.clone), (6, self.fsync),
-            (3, self.sync), (3, self.seal), (2, self.purge), (4, lambda fs: self.pass_time(drive)),
+            (3, self.sync), (3, self.seal), (2, self.purge), (2, lambda fs: fs.free_dead()),
+            (4, lambda fs: self.pass_time(drive)),
             (3, self.read),
         ]  # fmt: skip
         action = chance.choices([each for _, each in actions], [weight for weight, _ in actions])[0]

@@ -209,6 +209,9 @@ def test_changes_of_another_device_are_not_published_by_a_copy(machine: Machine,
     before = dict(machine.store.objects)
     with pytest.raises(Rollback, match="was copied"):
         machine.open(copy)
+    reader = open_with_password(machine.store, copy, read_only=True)
+    assert names(reader) == [b"waiting"], "to be copied by hand"
+    reader.close()
     assert machine.store.objects == before
     drive = machine.open()
     assert names(drive) == [b"waiting"]

@@ -446,3 +446,20 @@ def test_a_file_of_another_file_system_is_not_taken(tmp_path: Path) -> None:
     finally:
         elsewhere.unlink()
     assert not store.list("packs/3f").objects
+
+
+def test_a_folder_that_was_moved_away_is_not_written_to_any_more(tmp_path: Path) -> None:
+    store = FolderStore.create(tmp_path / "store")
+    store.put(ObjectName("packs/3f/before"), b"before")
+    (tmp_path / "store").rename(tmp_path / "moved")
+    for replaced in (False, True):
+        if replaced:
+            (tmp_path / "store").mkdir()
+        with pytest.raises(Unavailable, match="gone"):
+            store.put(ObjectName("packs/3f/after"), b"after")
+        with pytest.raises(Unavailable, match="gone"):
+            store.get(ObjectName("packs/3f/before"))
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["before"]
+    (tmp_path / "store").rmdir()
+    (tmp_path / "moved").rename(tmp_path / "store")
+    assert store.get(ObjectName("packs/3f/before")) == b"before"

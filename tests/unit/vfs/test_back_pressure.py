@@ -113,6 +113,11 @@ def test_memory_and_the_disks_reserve_are_limits_too() -> None:
     gate.numbers.free = 49 * MIB
     with pytest.raises(NoSpace, match="less than 50 MiB left"):
         gate.admission.admit(8 * MIB)
+    gate.numbers.failure = None
+    slept = gate.slept
+    with pytest.raises(NoSpace, match="disk_reserve_mib"):
+        gate.admission.admit(8 * MIB)
+    assert gate.slept == slept, "nothing waits that would make room when it is sent"
     gate.numbers.free = 200 * MIB
     gate.admission.admit(1)
 

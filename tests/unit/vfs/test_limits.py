@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -9,13 +10,16 @@ from cryptdrive import waiting
 from cryptdrive.clock import SystemClock
 from cryptdrive.config import DriveSettings
 from cryptdrive.errors import NoSpace, Unavailable
+from cryptdrive.store.faults import Fault, FaultyStore, scripted
+from cryptdrive.store.folder import FolderStore
 from cryptdrive.store.memory import MemoryStore
 from cryptdrive.types import InodeNumber, ObjectName
-from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.filesystem import VIRTUAL_BYTES, FileSystem
+from cryptdrive.vfs.housekeeping import Housekeeper
 from cryptdrive.vfs.values import Caller, SetAttr, XattrFlags
 from tests.model.clock import ManualClock
 from tests.support.disk import SimulatedDisk
-from tests.support.vault import SmallVault
+from tests.support.vault import ListedCommits, SmallVault
 
 CALLER = Caller()
 MIB = 1 << 20
@@ -177,3 +181,69 @@ def test_a_publication_that_fails_again_and_again_takes_no_more_room() -> None:
     fs.sync()
     fs = vault.open()
     assert fs.getattr(attr.inode).size == 2 * MIB + 5
+
+
+class PlaceIsAway(ListedCommits):
+    """A commit log whose store is away, when it is."""
+
+    is_away = False
+
+    def check_place(self) -> None:
+        if self.is_away:
+            raise Unavailable("away")
+
+
+def test_removing_gives_room_back_while_the_store_is_away() -> None:
+    commits, clock = PlaceIsAway(), ManualClock()
+    settings = DriveSettings(outbox_mib_max=100)
+    vault = SmallVault(MemoryStore(), clock, settings, commits)
+    fs = vault.open(forget=False)
+    fs.sync()
+    housekeeper = Housekeeper(fs, clock, settings)
+    commits.is_away = True
+    kept = os.urandom(5 * MIB)
+    put(fs, b"kept", kept)
+    with pytest.raises(Unavailable):
+        fs.sync()
+    for turn in range(6):
+        for number in range(3):
+            put(fs, b"%d" % number, os.urandom(10 * MIB))
+            while fs.sealer.seal_oldest():
+                pass
+        with pytest.raises(Unavailable):
+            fs.sync()
+        for number in range(3):
+            fs.unlink(fs.root, b"%d" % number, CALLER)
+        for _ in range(4):
+            clock.advance(10**10)
+            housekeeper.step()
+        assert fs.backlog.waiting_bytes < 40 * MIB, turn
+    fs = vault.open(forget=False)  # a crash
+    handle = fs.open(fs.lookup(fs.root, b"kept").inode, os.O_RDONLY, CALLER)
+    assert fs.read(handle, 0, 6 * MIB) == kept
+    commits.is_away = False
+    fs.sync()
+    fs = vault.open()
+    handle = fs.open(fs.lookup(fs.root, b"kept").inode, os.O_RDONLY, CALLER)
+    assert fs.read(handle, 0, 6 * MIB) == kept
+
+
+def test_numbers_of_a_disk_that_is_away_are_not_asked_for(tmp_path: Path) -> None:
+    fs = SmallVault(FolderStore.create(tmp_path / "disk"), ManualClock()).open()
+    assert fs.statfs().total_bytes < VIRTUAL_BYTES
+    (tmp_path / "disk").rename(tmp_path / "unplugged")
+    assert fs.statfs().total_bytes == VIRTUAL_BYTES
+
+
+def test_what_waits_for_a_store_that_does_not_take_it_is_not_uploading() -> None:
+    store = FaultyStore(MemoryStore(), scripted([]))
+    fs = SmallVault(store, ManualClock()).open()
+    fs.sync()
+    inode = put(fs, b"file", b"f" * 3000)
+    store.plan = scripted([Fault.BEFORE] * 4, operation="put")
+    with pytest.raises(Unavailable):
+        fs.sync()
+    assert fs.getxattr(inode, b"user.cryptdrive.state") == b"local"
+    store.plan = scripted([])
+    fs.sync()
+    assert fs.getxattr(inode, b"user.cryptdrive.state") == b"stored"
