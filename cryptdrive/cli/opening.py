@@ -16,6 +16,7 @@ from cryptdrive.control.records import RuntimeFolder
 from cryptdrive.errors import NoVault, OtherVault, ReadOnly, StoreReadOnly, StoreRefused, Unavailable
 from cryptdrive.local.known_stores import KnownStores
 from cryptdrive.store.base import Store
+from cryptdrive.store.memory import MEMORY_URL
 from cryptdrive.store.opening import open_store, store_url
 from cryptdrive.vault.guarded import GuardedStore
 from cryptdrive.vault.header import read_header
@@ -77,11 +78,17 @@ def _can_do_without(invocation: Invocation, drive: DriveConfig) -> bool:
 
 
 def _guarded_store(invocation: Invocation, location: str) -> Store:
-    """The store, which may go away and come back; until this machine knows what vault is there, as it is."""
+    """The store, which may go away and come back, as long as it holds the vault that it held at first."""
     url = store_url(location)
+    if url == MEMORY_URL:
+        return open_store(location)
     vault_id = KnownStores(invocation.folders.state).vault_at(url)
     if vault_id is None:
-        return open_store(location)
+        store = open_store(location)
+        try:
+            vault_id = read_header(store, None).vault_id
+        finally:
+            store.close()
     return GuardedStore(url, lambda: open_store(location), vault_id)
 
 

@@ -91,6 +91,18 @@ def test_a_store_that_goes_away_and_comes_back(line: CommandLine) -> None:
     assert line.run("ls", line.vault).ok().out.split() == ["before", "meanwhile"]
 
 
+def test_it_comes_back_for_a_machine_that_uses_it_for_the_first_time_too(line: CommandLine) -> None:
+    (line.folder / "state").rename(line.folder / "state of another machine")
+    line.mount()
+    away = line.folder / "unplugged"
+    line.vault.rename(away)
+    (line.mountpoint / "meanwhile").write_bytes(b"meanwhile")
+    line.run("flush", line.mountpoint).failed(15)
+    away.rename(line.vault)
+    wait_until(lambda: not line.status()["waiting_files"])
+    line.umount()
+
+
 def test_an_emptied_folder_is_not_written_to(line: CommandLine) -> None:
     line.mount()
     (line.mountpoint / "file").write_bytes(b"text")
