@@ -7,19 +7,28 @@ from typing import TYPE_CHECKING
 
 from cryptdrive.cli.finding import refuse_if_running, running_drive
 from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.local_state import state_path
 from cryptdrive.cli.passwords import credentials_for
 from cryptdrive.cli.terminal import complain, spinner
 from cryptdrive.config import DriveConfig
 from cryptdrive.control.client import ControlClient, RemoteFiles
 from cryptdrive.control.files import DriveFiles, LocalFiles
 from cryptdrive.control.records import RuntimeFolder
-from cryptdrive.errors import NoVault, OtherVault, ReadOnly, StoreReadOnly, StoreRefused, Unavailable
+from cryptdrive.errors import (
+    NoVault,
+    ObjectNotFound,
+    OtherVault,
+    ReadOnly,
+    StoreReadOnly,
+    StoreRefused,
+    Unavailable,
+)
 from cryptdrive.local.known_stores import KnownStores
 from cryptdrive.store.base import Store
 from cryptdrive.store.memory import MEMORY_URL
 from cryptdrive.store.opening import open_store, store_url
 from cryptdrive.vault.guarded import GuardedStore
-from cryptdrive.vault.header import read_header
+from cryptdrive.vault.header import HEADER_NAME, read_header
 
 if TYPE_CHECKING:
     from cryptdrive.drive import Drive
@@ -54,17 +63,19 @@ def check_vault(
 
     Raises NoVault, FormatTooNew, Integrity, StoreError.
     """
+    known, url = KnownStores(invocation.folders.state), store_url(drive.store)
     try:
         store = open_store(drive.store)
         try:
-            known = KnownStores(invocation.folders.state)
-            read_header(store, known.vault_at(store_url(drive.store)))
+            read_header(store, known.vault_at(url))
             if writing:
                 check_writable(store, advice)
         finally:
             store.close()
+    except OtherVault as error:
+        raise OtherVault(f"{error}\nif this one is meant from now on, remove {known.file(url)}") from error
     except (Unavailable, NoVault) as error:
-        if store_is_needed or isinstance(error, OtherVault) or not _can_do_without(invocation, drive):
+        if store_is_needed or not _can_do_without(invocation, drive):
             raise
         complain(f"{error}\nworking with what is on this machine; changes are sent when the store is back")
 
@@ -75,6 +86,35 @@ def _can_do_without(invocation: Invocation, drive: DriveConfig) -> bool:
 
     folders = invocation.folders
     return local_copy(folders, KnownStores(folders.state).vault_at(store_url(drive.store))) is not None
+
+
+def refuse_if_away(invocation: Invocation, drive: DriveConfig) -> None:
+    """Keep a new vault from taking the place of a known one that is only away. Raises NoVault, StoreError.
+
+    Changes that are not sent yet may wait here for that one, and its disk may come back any time.
+    """
+    known, url = KnownStores(invocation.folders.state), store_url(drive.store)
+    vault_id = known.vault_at(url)
+    if vault_id is None or state_path(invocation.folders, vault_id) is None:
+        return
+    if not _has_header(drive):
+        raise NoVault(
+            f"this machine knows a vault at {drive.store} that is not there now: is its disk plugged in?\n"
+            f"if a new one is meant, remove {known.file(url)}"
+        )
+
+
+def _has_header(drive: DriveConfig) -> bool:
+    """Whether there is any vault in the store, readable or not."""
+    try:
+        store = open_store(drive.store)
+        try:
+            store.stat(HEADER_NAME)
+        finally:
+            store.close()
+    except (ObjectNotFound, Unavailable):
+        return False
+    return True
 
 
 def _guarded_store(invocation: Invocation, location: str) -> Store:

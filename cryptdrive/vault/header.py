@@ -78,8 +78,18 @@ def read_header(store: Store, expected: VaultId | None = None) -> Header:
     try:
         data = store.get(HEADER_NAME, 0, HEADER_BYTES_MAX + 1)
     except ObjectNotFound:
-        raise NoVault(f"there is no vault at {store.url}; cryptdrive init creates one") from None
+        raise _nothing_there(store.url, expected) from None
     header = decode_header(data)
     if expected is not None and header.vault_id != expected:
-        raise OtherVault(f"the vault at {store.url} is another one than this device knows there")
+        raise OtherVault(
+            f"the vault at {store.url} is another one than this machine knows there; nothing was changed: "
+            "bring the known one back, or use another place for this one"
+        )
     return header
+
+
+def _nothing_there(url: str, expected: VaultId | None) -> NoVault:
+    """A new vault is not the advice where one was seen before, which may only be away."""
+    if expected is None:
+        return NoVault(f"there is no vault at {url}; cryptdrive init creates one")
+    return NoVault(f"the vault that this machine knows at {url} is not there now: is its disk plugged in?")

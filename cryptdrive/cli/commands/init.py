@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.opening import check_writable
+from cryptdrive.cli.opening import check_writable, refuse_if_away
 from cryptdrive.cli.options import common_options
 from cryptdrive.cli.passwords import password_for_new_vault
 from cryptdrive.cli.terminal import say, spinner
@@ -39,6 +39,7 @@ def command(invocation: Invocation, store: str) -> None:
     key_file = invocation.recovery_key_file
     if key_file is not None and os.path.lexists(key_file):
         raise ConfigError(f"{key_file} exists already; the recovery key needs a new file")
+    refuse_if_away(invocation, drive)
     check_place_of(drive)
     password = password_for_new_vault(invocation, drive)
     key = create_vault(invocation, drive, password, key_file)

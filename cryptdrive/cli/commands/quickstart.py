@@ -13,7 +13,7 @@ from cryptdrive.cli.errors import DONE
 from cryptdrive.cli.finding import running_drive
 from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.opening import check_vault
+from cryptdrive.cli.opening import check_vault, refuse_if_away
 from cryptdrive.cli.options import LOCAL_PATH, checked, common_options, option
 from cryptdrive.cli.passwords import (
     HOW_TO_GIVE,
@@ -114,6 +114,7 @@ def _credentials_of_vault(invocation: Invocation, config: DriveConfig) -> Creden
                 f"{config.store} is locked, and there is no terminal to ask for its password: {HOW_TO_GIVE}, "
                 "or use --recovery-key-file"
             ) from error
+    refuse_if_away(invocation, config)
     password = _given_or_asked_for(invocation, config)
     generated = secrets.token_urlsafe(GENERATED_PASSWORD_BYTES) if password is None else None
     key = create_vault(invocation, config, password or generated or "", None)
