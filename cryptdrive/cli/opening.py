@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cryptdrive.cli.finding import refuse_if_running, running_drive
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.local_state import state_path
+from cryptdrive.cli.local_state import mark_open, mark_sent, state_path
 from cryptdrive.cli.passwords import credentials_for
 from cryptdrive.cli.terminal import complain, spinner
 from cryptdrive.config import DriveConfig
@@ -163,10 +163,20 @@ def open_drive_of(
 
     store = _guarded_store(invocation, drive.store)
     try:
-        return open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
+        opened = open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
     except BaseException:
         store.close()
         raise
+    if not read_only:
+        mark_open(opened.state_path, opened.vault_id, opened.store.url)
+    return opened
+
+
+def close_drive(opened: "Drive", *, publish: bool = True) -> None:
+    """Close what :func:`open_drive_of` gave. Raises what closing raises: then something is left here."""
+    opened.close(publish=publish)
+    if not opened.read_only:
+        mark_sent(opened.state_path)
 
 
 @contextmanager
@@ -200,4 +210,4 @@ def drive_files(invocation: Invocation, text: str, *, writing: bool) -> Iterator
             local.close_all()
     finally:
         with spinner(invocation, "Saving …"):
-            opened.close()
+            close_drive(opened)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cryptdrive.cli.errors import message
 from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.opening import open_drive_of
+from cryptdrive.cli.opening import close_drive, open_drive_of
 from cryptdrive.cli.stopping import IdleWatch, StopRequests
 from cryptdrive.config import DriveConfig
 from cryptdrive.control.records import RunningRecord, RuntimeFolder
@@ -211,7 +211,7 @@ class RunningDrive:
 
         Raises what kept changes from being saved here.
         """
-        self._drive.close(publish=self._sends_last)
+        close_drive(self._drive, publish=self._sends_last)
 
 
 def run_drive(

@@ -7,6 +7,7 @@ from typing import Any
 
 from cryptdrive.cli.finding import runtime_folder
 from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.local_state import Waiting
 from cryptdrive.cli.terminal import duration_text, printable, size_text
 from cryptdrive.control.client import ControlClient
 from cryptdrive.control.records import RunningRecord
@@ -61,3 +62,9 @@ def what_waits(status: dict[str, Any]) -> str:
     if status["retry_in_s"] is not None:
         parts.append(f"tried again in {duration_text(status['retry_in_s'])}")
     return ", ".join(parts)
+
+
+def what_may_wait(waiting: Waiting) -> str:
+    """Of a drive that no process has open, whose changes cannot be counted without its keys."""
+    size = f" ({size_text(waiting.waiting_bytes)} of data and more)" if waiting.waiting_bytes else ""
+    return f"changes that are not on the store yet may wait here{size}: mount it to send them"

@@ -250,11 +250,16 @@ def test_no_wait_leaves_it_to_the_next_mount(line: CommandLine) -> None:
     done = line.run("umount", line.mountpoint, "--no-wait")
     done.failed(20, "2 files", "safe on this machine", "next mount")
     assert not is_mounted(line.mountpoint)
+    line.run("flush", line.vault).failed(20, "mount it to send them")
+    assert line.status()["state"] == "not running"
+    assert line.status()["store"] == line.vault.as_uri()
     assert line.run("ls", line.vault).ok().out.split() == ["letter"], "shown from here"
     line.run("mount", line.vault, line.mountpoint).ok()
     assert (line.mountpoint / "letter").read_text() == "content"
     line.run("flush", line.mountpoint).ok()
     line.run("umount", line.mountpoint, "--no-wait").ok()
+    line.run("flush", line.vault).failed(10, "not running")
+    assert json.loads(line.run("status", "--json").ok().out) == {"drives": []}
 
 
 def test_where_a_file_is(line: CommandLine) -> None:

@@ -1,19 +1,24 @@
 """``cryptdrive status``."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from cryptdrive.cli.finding import running_drives, runtime_folder
+from cryptdrive.cli.finding import drive_or_mountpoint, running_drives, runtime_folder, store_url
 from cryptdrive.cli.invocation import Invocation
+from cryptdrive.cli.local_state import Waiting, all_waiting, waiting_for
 from cryptdrive.cli.options import common_options, json_option, option
-from cryptdrive.cli.sending import what_waits
+from cryptdrive.cli.sending import what_may_wait, what_waits
 from cryptdrive.cli.terminal import printable, size_text, time_text
 from cryptdrive.control.client import ControlClient
 from cryptdrive.control.protocol import ConnectionEnded
 from cryptdrive.control.records import RunningRecord
-from cryptdrive.errors import Unsupported
+from cryptdrive.errors import NoVault, StoreError, Unsupported
+
+NOT_RUNNING = "not running"
 
 Status = dict[str, Any]
 
@@ -28,7 +33,7 @@ def command(invocation: Invocation, drive: str | None, as_json: bool, credential
     """Show running drives, and what is not on the store yet.
 
     Also where they are and what went wrong. DRIVE may be a mountpoint too. Without it all running
-    drives of this user are shown.
+    drives of this user are shown, and those that are not running and whose changes may wait here.
 
     \b
     Examples:
@@ -40,6 +45,7 @@ def command(invocation: Invocation, drive: str | None, as_json: bool, credential
     folder = runtime_folder(invocation)
     records = folder.records() if drive is None else running_drives(invocation, drive)
     statuses = [_status(invocation, record, credential=credential) for record in records]
+    statuses += [_status_of_stopped(each) for each in _stopped(invocation, drive, records)]
     if as_json:
         click.echo(json.dumps({"drives": statuses}, indent=2))
     elif not statuses:
@@ -62,6 +68,27 @@ def _status(invocation: Invocation, record: RunningRecord, *, credential: bool) 
                 "state": "no answer", "errors": [str(error)]}  # fmt: skip
 
 
+def _stopped(invocation: Invocation, drive: str | None, records: Sequence[RunningRecord]) -> list[Waiting]:
+    """What may wait for drives that no process has open."""
+    if drive is None:
+        running = {record.vault_id[:32] for record in records}
+        return [each for each in all_waiting(invocation.folders) if each.vault_id[:32] not in running]
+    if records:
+        return []
+    config = drive_or_mountpoint(invocation, drive)
+    try:
+        waiting = waiting_for(invocation.folders, config)
+    except (NoVault, StoreError):
+        return []  # nothing is known of it here
+    return [replace(waiting, store=store_url(config))] if waiting is not None else []
+
+
+def _status_of_stopped(waiting: Waiting) -> Status:
+    return {"store": waiting.store, "vault_id": waiting.vault_id, "mountpoint": None, "pid": None,
+            "state": NOT_RUNNING, "waiting_bytes": waiting.waiting_bytes,
+            "state_folder": str(waiting.path), "errors": [what_may_wait(waiting)]}  # fmt: skip
+
+
 def _credential(client: ControlClient) -> Status | None:
     try:
         return client.credential()
@@ -75,7 +102,8 @@ def _show(status: Status) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    title = printable(status["mountpoint"] or status.get("webdav_url") or status["store"])
+    places = (status["mountpoint"], status.get("webdav_url"), status["store"], status.get("state_folder"))
+    title = printable(next(filter(None, places)))
     table = Table(box=SIMPLE, show_header=False, title=Text(title), title_justify="left", pad_edge=False)
     for name, value in _rows(status):
         table.add_row(name, Text(printable(value), overflow="fold"))
@@ -83,7 +111,10 @@ def _show(status: Status) -> None:
 
 
 def _rows(status: Status) -> list[tuple[str, str]]:
-    rows = [("state", f"{status['state']} (process {status['pid']})"), ("store", status["store"])]
+    process = f" (process {status['pid']})" if status["pid"] is not None else ""
+    rows = [("state", status["state"] + process), ("store", status["store"] or "not known here")]
+    if status["state"] == NOT_RUNNING:
+        return [*rows, ("changes", status["errors"][0]), ("kept in", status["state_folder"])]
     if status["state"] != "no answer":
         rows += _rows_of_drive(status)
     credential = status.get("credential")

@@ -297,9 +297,13 @@ def test_status_without_drives(run: Run, tmp_path: Path) -> None:
 
 
 def test_flush_without_a_drive(run: Run, tmp_path: Path) -> None:
+    assert run("flush", tmp_path)[0] == 13, "it is none"
+    assert run("flush", tmp_path / "missing")[0] == 15
+    assert run("flush", "photos")[0] == 11
+    write_header(tmp_path)
     code, _, err = run("flush", tmp_path)
-    assert code == 0
-    assert "not in use" in err
+    assert code == 10
+    assert "not running: nothing can be sent" in err
 
 
 def test_the_configurations_commands(run: Run, tmp_path: Path) -> None:
