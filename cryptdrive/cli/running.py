@@ -33,7 +33,7 @@ class RunningDrive:
     """What the control socket asks, and what the process does until its end."""
 
     def __init__(self, drive: "Drive", plan: FrontEnds, runtime: Path, log_file: Path | None) -> None:
-        self.stops = StopRequests(self._stop_mount)
+        self.stops = StopRequests(self._stop_mount, self._stop_by_signal)
         self._drive = drive
         self._plan = plan
         self._runtime = RuntimeFolder(runtime)
@@ -88,11 +88,10 @@ class RunningDrive:
 
     def request_stop(self, *, lazy: bool, wait: bool) -> None:
         """See ControlledDrive. A store that does not take everything keeps nothing from ending."""
+        self._save_here()
         if not lazy:
-            if not self._drive.read_only:
-                self.fs.sync(remote=False)
-                if wait:
-                    self._try_to_send()
+            if wait and not self._drive.read_only:
+                self._try_to_send()
             self._sends_last = wait  # before the mount's end, which is where closing begins
             try:
                 self._unmount()
@@ -100,6 +99,25 @@ class RunningDrive:
                 self._sends_last = True
                 raise
         self._sends_last = wait
+        self.stops.add()
+
+    def _save_here(self) -> None:
+        """What a full disk does not take would be lost with this process. Raises DiskError, NoSpace."""
+        if not self._drive.read_only:
+            self.fs.sync(remote=False)
+
+    def _stop_by_signal(self) -> None:
+        """Ends the drive if everything can be saved here; else it goes on, which the log says."""
+        try:
+            if not self._saving:
+                self._save_here()
+        except CryptdriveError as error:
+            _log.error(
+                "not stopped, for changes cannot be saved on this machine: %s; make room and try again: "
+                "one more signal ends it all the same, and what is not saved is lost",
+                error,
+            )
+            return
         self.stops.add()
 
     def _try_to_send(self) -> None:

@@ -21,22 +21,43 @@ IDLE_LOOK_S_MAX = 15.0
 class StopRequests:
     """Counts requests to end. Signals end the drive as requests do: nothing is torn off."""
 
-    def __init__(self, on_request: Callable[[], None]) -> None:
-        """``on_request`` is called at each, also from within signal handlers."""
+    def __init__(self, on_request: Callable[[], None], on_signal: Callable[[], None] | None = None) -> None:
+        """``on_request`` is called at each, also from within signal handlers.
+
+        ``on_signal`` is called at the first signal, in a thread; it may wait, and adds the request if
+        nothing speaks against it. Any further signal is a request at once.
+        """
         self._on_request = on_request
+        self._on_first_signal = on_signal or self.add
+        self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._was_signalled = False
         # Its put() may interrupt its own get() in a signal handler; an Event's set() may not.
         self._requests: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.count = 0
 
     def install(self) -> None:
         """Take over the signals; to be called in the main thread."""
+        # Started now: a signal handler may interrupt what it would need to start one.
+        threading.Thread(target=self._answer_first_signal, name="signals", daemon=True).start()
         for number in SIGNALS:
             # Hanging up stays ignored where it was (nohup, the background): no terminal is needed there.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.add()
+        if self._was_signalled:
+            self.add()
+        else:
+            self._was_signalled = True
+            self._signals.put(None)
+
+    def _answer_first_signal(self) -> None:
+        self._signals.get()
+        try:
+            self._on_first_signal()
+        except Exception as error:  # noqa: BLE001 - no error may keep a signal from ending the drive
+            _log.error("stopping: %s", type(error).__name__)
+            self.add()
 
     def add(self) -> None:
         """Ask for the end. From any thread or signal handler."""

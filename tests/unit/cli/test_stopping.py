@@ -48,6 +48,38 @@ def test_signals_are_requests(number: signal.Signals) -> None:
             signal.signal(each, handler)
 
 
+def test_the_first_signal_may_be_refused_and_the_second_is_not() -> None:
+    before, asked = signal.getsignal(signal.SIGTERM), threading.Event()
+    others = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        stops = StopRequests(lambda: None, asked.set)
+        stops.install()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked.wait(5)
+        assert not stops.wait(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stops.wait(5)
+        assert stops.count == 1
+    finally:
+        for each, handler in {signal.SIGTERM: before, **others}.items():
+            signal.signal(each, handler)
+
+
+def test_a_first_signal_that_fails_is_a_request() -> None:
+    def fail() -> None:
+        raise RuntimeError("unexpected")
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        stops = StopRequests(lambda: None, fail)
+        stops.install()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stops.wait(5)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def test_ignored_hang_ups_stay_ignored() -> None:
     """As nohup wants it."""
     script = """
