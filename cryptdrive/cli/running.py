@@ -63,6 +63,8 @@ class RunningDrive:
     def describe(self) -> dict[str, Any]:
         status = asdict(self._drive.status())
         error = status.pop("last_error")
+        if error or status["retry_in_s"] is not None:
+            status["seconds_left"] = None  # reckoned from a rate of better times
         return {
             **asdict(self._record()),
             **status,

@@ -8,7 +8,7 @@ from typing import Any
 from cryptdrive.cli.finding import runtime_folder
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.local_state import Waiting
-from cryptdrive.cli.terminal import duration_text, printable, size_text
+from cryptdrive.cli.terminal import count_text, duration_text, printable, size_text
 from cryptdrive.control.client import ControlClient
 from cryptdrive.control.records import RunningRecord
 from cryptdrive.errors import CryptdriveError
@@ -50,18 +50,23 @@ def sending_progress(invocation: Invocation, record: RunningRecord) -> Iterator[
 
 
 def what_waits(status: dict[str, Any]) -> str:
-    """``12 files (3.4 MiB), 1.2 MiB/s, about 3 s left``, and what keeps them from being sent."""
+    """``12 files and folders (3.4 MiB) to be sent, 1.2 MiB/s, about 3 s left``, or when it is tried again."""
     if not status["changed_records"] and not status["waiting_bytes"]:
         return "everything is on the store"
-    files = status["waiting_files"]
-    parts = [f"{files} {'file' if files == 1 else 'files'} ({size_text(status['waiting_bytes'])}) to be sent"]
-    if status["bytes_per_s"]:
-        parts.append(f"{size_text(int(status['bytes_per_s']))}/s")
-    if status["seconds_left"] is not None:
-        parts.append(f"about {duration_text(status['seconds_left'])} left")
+    parts = [f"{count_text(status['waiting_files'])} ({size_text(status['waiting_bytes'])}) to be sent"]
     if status["retry_in_s"] is not None:
         parts.append(f"tried again in {duration_text(status['retry_in_s'])}")
+    if not is_failing(status):
+        if status["bytes_per_s"]:
+            parts.append(f"{size_text(int(status['bytes_per_s']))}/s")
+        if status["seconds_left"] is not None:
+            parts.append(f"about {duration_text(status['seconds_left'])} left")
     return ", ".join(parts)
+
+
+def is_failing(status: dict[str, Any]) -> bool:
+    """Whether nothing is being sent: the rate is that of better times, and tells nothing of now."""
+    return bool(status["errors"]) or status["retry_in_s"] is not None
 
 
 def what_may_wait(waiting: Waiting) -> str:

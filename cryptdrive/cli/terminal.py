@@ -45,6 +45,11 @@ def size_text(count: int) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def count_text(count: int) -> str:
+    """``3 files and folders``."""
+    return "1 file or folder" if count == 1 else f"{count} files and folders"
+
+
 def duration_text(seconds: float) -> str:
     """``45 s``, ``12 min``, ``3.5 h``."""
     if seconds < 100:

@@ -1,6 +1,7 @@
 """``cryptdrive status``."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,13 +13,13 @@ from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.local_state import Waiting, all_waiting, waiting_for
 from cryptdrive.cli.options import common_options, json_option, option
 from cryptdrive.cli.sending import what_may_wait, what_waits
-from cryptdrive.cli.terminal import printable, size_text, time_text
+from cryptdrive.cli.terminal import count_text, printable, size_text, time_text
 from cryptdrive.control.client import ControlClient
 from cryptdrive.control.protocol import ConnectionEnded
 from cryptdrive.control.records import RunningRecord
 from cryptdrive.errors import NoVault, StoreError, Unsupported
 
-NOT_RUNNING = "not running"
+NOT_RUNNING, NO_ANSWER = "not running", "does not answer"
 
 Status = dict[str, Any]
 
@@ -65,7 +66,7 @@ def _status(invocation: Invocation, record: RunningRecord, *, credential: bool) 
             return status
     except ConnectionEnded as error:
         return {"store": record.store, "mountpoint": record.mountpoint, "pid": record.pid,
-                "state": "no answer", "errors": [str(error)]}  # fmt: skip
+                "state": NO_ANSWER, "errors": [str(error)]}  # fmt: skip
 
 
 def _stopped(invocation: Invocation, drive: str | None, records: Sequence[RunningRecord]) -> list[Waiting]:
@@ -97,17 +98,31 @@ def _credential(client: ControlClient) -> Status | None:
 
 
 def _show(status: Status) -> None:
+    places = (status["mountpoint"], status.get("webdav_url"), status["store"], status.get("state_folder"))
+    title = printable(next(filter(None, places)))
+    rows = [(name, printable(value)) for name, value in _rows(status)]
+    if sys.stdout.isatty():
+        _show_table(title, rows)
+    else:
+        _show_lines(title, rows)
+
+
+def _show_table(title: str, rows: list[tuple[str, str]]) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    places = (status["mountpoint"], status.get("webdav_url"), status["store"], status.get("state_folder"))
-    title = printable(next(filter(None, places)))
     table = Table(box=SIMPLE, show_header=False, title=Text(title), title_justify="left", pad_edge=False)
-    for name, value in _rows(status):
-        table.add_row(name, Text(printable(value), overflow="fold"))
+    for name, value in rows:
+        table.add_row(name, Text(value, overflow="fold"))
     Console(highlight=False).print(table)
+
+
+def _show_lines(title: str, rows: list[tuple[str, str]]) -> None:
+    """For programs: a value is one line, however long, and nothing follows it."""
+    width = max(len(name) for name, _ in rows)
+    click.echo("\n".join([title, *(f" {name:<{width}}   {value}" for name, value in rows), ""]))
 
 
 def _rows(status: Status) -> list[tuple[str, str]]:
@@ -115,7 +130,7 @@ def _rows(status: Status) -> list[tuple[str, str]]:
     rows = [("state", status["state"] + process), ("store", status["store"] or "not known here")]
     if status["state"] == NOT_RUNNING:
         return [*rows, ("changes", status["errors"][0]), ("kept in", status["state_folder"])]
-    if status["state"] != "no answer":
+    if status["state"] != NO_ANSWER:
         rows += _rows_of_drive(status)
     credential = status.get("credential")
     if credential is not None:
@@ -135,8 +150,8 @@ def _rows_of_drive(status: Status) -> list[tuple[str, str]]:
         ("access", "read-only" if status["read_only"] else "read and write"),
         ("changes", what_waits(status)),
         ("head", f"commit {status['head_number']} ({status['head_hash'][:12]})"),
-        ("holds", f"{size_text(status['used_bytes'])} in {status['inodes']} files and folders"),
-        ("open", f"{status['open_handles']} files and folders"),
+        ("holds", f"{size_text(status['used_bytes'])} in {count_text(status['inodes'])}"),
+        ("open", count_text(status["open_handles"])),
         ("in memory", f"{block_cache} of files, {node_cache} of the tree"),
         ("log", status["log_file"] or "–"),
         ("vault", status["vault_id"][:32]),
