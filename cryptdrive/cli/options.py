@@ -13,6 +13,9 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 LOCAL_PATH = click.Path(path_type=Path)
 
+MOUNTPOINT_PATH = click.types.FuncParamType(Path)
+"""A path that is not looked at: click.Path does that, and what is mounted there may hang."""
+
 
 def option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
     """A click option that ``CRYPTDRIVE_<OPTION>`` sets too."""

@@ -2,12 +2,14 @@
 
 import logging
 import select
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from cryptdrive.control.protocol import (
     ConnectionEnded,
     Header,
+    NoAnswer,
     header_to_attr,
     name_to_text,
     raise_error,
@@ -16,26 +18,39 @@ from cryptdrive.control.protocol import (
     text_to_name,
 )
 from cryptdrive.control.records import RunningRecord, RuntimeFolder
-from cryptdrive.errors import UnsentData
+from cryptdrive.errors import CryptdriveError, UnsentData
 from cryptdrive.vfs.values import Attr
 
 _log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
+STATUS_SECONDS_MAX = 5.0
+"""A drive that works says at once how it is: nothing slow is done under the locks that this takes."""
+QUIET_SECONDS_MAX = 5.0
+"""After so long without an answer it is asked, on another connection, whether it is still there."""
+STALL_SECONDS_MAX = 30.0
+"""Within a message nothing but a process that is stopped takes long."""
 
 
 class ControlClient:
-    """One connection. Not for several threads at once."""
+    """One connection. Not for several threads at once.
+
+    An answer may take as long as the store does; a process that answers nobody any more is given up.
+    """
 
     def __init__(self, folder: RuntimeFolder, record: RunningRecord) -> None:
-        """Raises ConnectionEnded: the process does not answer."""
+        """Raises ConnectionEnded: the process is not there; NoAnswer: it does not answer."""
         self.record = record
+        self._folder = folder
         try:
             self._connection = folder.connect(record)
+        except BlockingIOError:
+            raise self._no_answer() from None
         except OSError as error:
             raise ConnectionEnded(
                 f"process {record.pid}, which runs the drive, does not answer: {error}"
             ) from error
+        self._connection.settimeout(STALL_SECONDS_MAX)
 
     def __enter__(self) -> Self:
         return self
@@ -47,23 +62,22 @@ class ControlClient:
         self._connection.close()
 
     def request(self, request: str, content: bytes = b"", **fields: object) -> tuple[Header, bytes]:
-        """Ask, and wait for the answer. Raises the error that is the answer, ConnectionEnded."""
-        send_message(self._connection, {"request": request, **fields}, content)
-        header, data = receive_message(self._connection)
-        raise_error(header)
-        return header, data
+        """Ask, and wait for the answer. Raises the error that is the answer, ConnectionEnded, NoAnswer."""
+        self._send({"request": request, **fields}, content)
+        self._wait()
+        return self._receive()
 
     def status(self) -> Header:
-        return self.request("status")[0]
+        return self._ask_quickly("status", STATUS_SECONDS_MAX)
 
     def credential(self) -> Header:
-        return self.request("credential")[0]
+        return self._ask_quickly("credential", STATUS_SECONDS_MAX)
 
     def flush(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Returns when everything is on the store; ``waiting`` is called every LOOK_S meanwhile."""
-        send_message(self._connection, {"request": "flush"})
+        self._send({"request": "flush"})
         self._wait(waiting)
-        raise_error(receive_message(self._connection)[0])
+        self._receive()
 
     def stop(self, *, lazy: bool, wait: bool = True, waiting: Callable[[], None] = lambda: None) -> None:
         """Let the drive save, send what it has if ``wait``, and unmount; returns when its process has ended.
@@ -72,30 +86,76 @@ class ControlClient:
         Raises Busy and what saving raises: nothing was stopped; UnsentData: it has ended, and not
         everything is on the store.
         """
-        send_message(self._connection, {"request": "stop", "lazy": lazy, "wait": wait})
+        self._send({"request": "stop", "lazy": lazy, "wait": wait})
         self._wait(waiting)
-        raise_error(receive_message(self._connection)[0])
+        self._receive()
         try:
             self._wait(waiting)
-            header, _ = receive_message(self._connection)
+            self._receive()
+        except NoAnswer:
+            raise
         except ConnectionEnded:
             raise UnsentData(
                 f"process {self.record.pid} ended without saying whether everything was saved"
             ) from None
-        raise_error(header)
         self._wait_for_end()
 
-    def _wait(self, waiting: Callable[[], None]) -> None:
-        """Until something can be received."""
+    # --- messages, and how long they may take ----------------------------------------------------
+
+    def _send(self, header: Header, content: bytes = b"") -> None:
+        try:
+            send_message(self._connection, header, content)
+        except NoAnswer:
+            raise self._no_answer() from None
+
+    def _receive(self) -> tuple[Header, bytes]:
+        try:
+            header, data = receive_message(self._connection)
+        except NoAnswer:
+            raise self._no_answer() from None
+        raise_error(header)
+        return header, data
+
+    def _ask_quickly(self, request: str, seconds_max: float) -> Header:
+        self._connection.settimeout(seconds_max)
+        try:
+            self._send({"request": request})
+            return self._receive()[0]
+        finally:
+            self._connection.settimeout(STALL_SECONDS_MAX)
+
+    def _wait(self, waiting: Callable[[], None] = lambda: None) -> None:
+        """Until something can be received. Raises NoAnswer: nothing can be expected any more."""
+        asked = time.monotonic()
         while not select.select([self._connection], [], [], LOOK_S)[0]:
             waiting()
+            if time.monotonic() - asked >= QUIET_SECONDS_MAX:
+                self._check_process()
+                asked = time.monotonic()
+
+    def _check_process(self) -> None:
+        """Ask the process on another connection how it is. Raises NoAnswer."""
+        try:
+            with ControlClient(self._folder, self.record) as other:
+                other._ask_quickly("status", 2 * STATUS_SECONDS_MAX)
+        except NoAnswer:
+            raise
+        except CryptdriveError as error:
+            _log.debug("the process is ending: %s", error)  # the other connection will tell how
+
+    def _no_answer(self) -> NoAnswer:
+        pid = self.record.pid
+        return NoAnswer(
+            f"process {pid}, which runs the drive, does not answer; if it was stopped, "
+            f"kill -CONT {pid} lets it go on"
+        )
 
     def _wait_for_end(self) -> None:
         try:
             while self._connection.recv(4096):
                 pass
         except OSError as error:
-            _log.debug("the connection broke at the end: %s", error)
+            _log.debug("the connection broke at the end, or does not end: %s", error)
 
 
 class RemoteFiles:

@@ -33,8 +33,12 @@ class ConnectionEnded(CryptdriveError):
     """The other side is not there, closed the connection, or does not speak this protocol."""
 
 
+class NoAnswer(ConnectionEnded):
+    """The other side is there, and says nothing: it is stopped, or hangs."""
+
+
 def send_message(connection: socket.socket, header: Header, content: bytes | memoryview = b"") -> None:
-    """Send one message. Raises ConnectionEnded."""
+    """Send one message. Raises ConnectionEnded; NoAnswer where the connection has a time-out."""
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     if len(text) > HEADER_BYTES_MAX or len(content) > CONTENT_BYTES_MAX:
         raise ValueError("a control message is larger than the protocol allows")
@@ -42,12 +46,17 @@ def send_message(connection: socket.socket, header: Header, content: bytes | mem
         connection.sendall(_prefix.pack(_MAGIC, PROTOCOL_VERSION, len(text), len(content)) + text)
         if content:
             connection.sendall(content)
+    except TimeoutError:
+        raise NoAnswer("the other side takes no messages") from None
     except OSError as error:
         raise ConnectionEnded(f"the connection broke: {error.strerror}") from error
 
 
 def receive_message(connection: socket.socket) -> tuple[Header, bytes]:
-    """Wait for one message. Raises ConnectionEnded, Unsupported for another version's."""
+    """Wait for one message. Raises ConnectionEnded, Unsupported for another version's.
+
+    Raises NoAnswer where the connection has a time-out.
+    """
     magic, version, header_length, content_length = _prefix.unpack(_receive(connection, _prefix.size))
     if magic != _MAGIC or header_length > HEADER_BYTES_MAX or content_length > CONTENT_BYTES_MAX:
         raise ConnectionEnded("the other side does not speak the control protocol")
@@ -70,6 +79,8 @@ def _receive(connection: socket.socket, count: int) -> bytes:
     while view:
         try:
             size = connection.recv_into(view)
+        except TimeoutError:
+            raise NoAnswer("the other side does not answer") from None
         except OSError as error:
             raise ConnectionEnded(f"the connection broke: {error.strerror}") from error
         if not size:

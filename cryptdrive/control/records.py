@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +18,9 @@ from cryptdrive.local.disk import write_durably
 _log = logging.getLogger(__name__)
 
 RECORD_BYTES_MAX = 64 * 1024
+CONNECT_SECONDS_MAX = 5
+_time = struct.Struct("@ll")
+"""A struct timeval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,14 @@ class RuntimeFolder:
         return True
 
     def connect(self, record: RunningRecord) -> socket.socket:
-        """A connection to a running drive. Raises OSError."""
+        """A connection to a running drive. Raises OSError; BlockingIOError: nobody accepts it in time."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            # A process that is stopped accepts nobody, and with its queue full connecting waits (unix(7)).
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _time.pack(CONNECT_SECONDS_MAX, 0))
             with self._short_path(f"{record.identity}.sock") as path:
                 connection.connect(path)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _time.pack(0, 0))
         except BaseException:
             connection.close()
             raise

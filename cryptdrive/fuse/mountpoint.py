@@ -8,10 +8,12 @@ import ctypes
 import errno
 import logging
 import os
+import queue
 import re
 import shutil
 import stat
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
+LINKS_MAX = 40
+ANSWER_SECONDS_MAX = 5.0
 UNMOUNT_SECONDS_MAX = 600
 """fusermount3 waits while the kernel writes what is dirty in shared mappings."""
 
@@ -66,11 +70,20 @@ def check_mountpoint(path: str | Path, *, nonempty: bool = False) -> bool:
 
 
 def absolute(path: str | Path) -> str:
-    """``path`` without symbolic links in its parents. Asks nothing of what is mounted at its end."""
+    """``path`` without symbolic links. Asks nothing of what is mounted at its end, which may hang."""
     text = os.path.abspath(os.fspath(path))
-    if os.path.islink(text):
-        return os.path.realpath(text)
-    return os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+    for _ in range(LINKS_MAX):
+        parent, name = os.path.split(text)
+        text = os.path.join(os.path.realpath(parent), name)
+        # Not lstat(2), which the file system that is mounted there answers; readlink(2) fails before that.
+        try:
+            target = os.readlink(text)
+        except OSError:
+            return text
+        text = os.path.join(os.path.dirname(text), target)
+        if os.path.basename(text) in ("", ".", ".."):
+            return os.path.realpath(text)
+    return text
 
 
 def mounted_at(place: str) -> MountedFileSystem | None:
@@ -94,12 +107,27 @@ def is_dead(place: str) -> bool:
     """Whether the program behind the FUSE mount at ``place`` is gone.
 
     Asked by statvfs(2), which the kernel never answers from its cache, as it may stat(2).
+    Raises MountpointError: the program is there, and does not answer.
     """
+    answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            os.statvfs(place)
+            answers.put(0)
+        except OSError as error:
+            answers.put(error.errno or 0)
+
+    asking = threading.Thread(target=ask, daemon=True)  # for it may never come back
+    asking.start()
     try:
-        os.statvfs(place)
-    except OSError as error:
-        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
-    return False
+        number = answers.get(timeout=ANSWER_SECONDS_MAX)
+    except queue.Empty:
+        raise MountpointError(
+            f"{place}: the program behind the mount there does not answer: it is stopped, or hangs"
+        ) from None
+    asking.join()
+    return number in (errno.ENOTCONN, errno.ECONNABORTED)
 
 
 def _clear_dead_mount(place: str) -> bool:

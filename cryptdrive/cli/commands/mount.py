@@ -8,7 +8,7 @@ import click
 
 from cryptdrive.cli.front_ends import FrontEnds, chosen_idle, mount_options, webdav_options
 from cryptdrive.cli.invocation import Invocation
-from cryptdrive.cli.options import LOCAL_PATH, checked, common_options, drive_argument, option
+from cryptdrive.cli.options import MOUNTPOINT_PATH, checked, common_options, drive_argument, option
 from cryptdrive.cli.starting import start
 from cryptdrive.config import parse_umask
 from cryptdrive.fuse.mountpoint import absolute
@@ -36,7 +36,7 @@ class MountCommand(click.Command):
 
 @click.command(cls=MountCommand)
 @drive_argument
-@click.argument("mountpoint", metavar="[MOUNTPOINT]", required=False, type=LOCAL_PATH)
+@click.argument("mountpoint", metavar="[MOUNTPOINT]", required=False, type=MOUNTPOINT_PATH)
 @option("-f", "--foreground", is_flag=True, help="Stay in the foreground; Ctrl-C saves and unmounts.")
 @option("--read-only", is_flag=True, help="Change nothing.")
 @option("--allow-other", is_flag=True, help="Let other users in, as far as the modes do.")

@@ -14,7 +14,7 @@ from cryptdrive.cli.finding import running_drive
 from cryptdrive.cli.front_ends import FrontEnds
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.opening import check_vault, refuse_if_away
-from cryptdrive.cli.options import LOCAL_PATH, checked, common_options, option
+from cryptdrive.cli.options import LOCAL_PATH, MOUNTPOINT_PATH, checked, common_options, option
 from cryptdrive.cli.passwords import (
     HOW_TO_GIVE,
     credentials_for,
@@ -44,7 +44,7 @@ def default_vault() -> Path:
 
 @click.command(hidden=True)
 @option("--vault", type=LOCAL_PATH, metavar="DIR", help="Where the vault lies.")
-@option("--mountpoint", type=LOCAL_PATH, metavar="DIR", help="Where to mount it; made if missing.")
+@option("--mountpoint", type=MOUNTPOINT_PATH, metavar="DIR", help="Where to mount it; made if missing.")
 @option("--webdav", metavar="HOST:PORT", callback=checked(parse_address), help="Where to serve it.")
 @common_options
 @click.pass_obj

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -65,8 +65,7 @@ def _status(invocation: Invocation, record: RunningRecord, *, credential: bool) 
                 status["credential"] = _credential(client)
             return status
     except ConnectionEnded as error:
-        return {"store": record.store, "mountpoint": record.mountpoint, "pid": record.pid,
-                "state": NO_ANSWER, "errors": [str(error)]}  # fmt: skip
+        return {**asdict(record), "state": NO_ANSWER, "errors": [str(error)]}
 
 
 def _stopped(invocation: Invocation, drive: str | None, records: Sequence[RunningRecord]) -> list[Waiting]:

@@ -2,12 +2,21 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from cryptdrive.errors import MountpointError
-from cryptdrive.fuse.mountpoint import absolute, check_mountpoint, mounted_at, unmount, who_holds
+from cryptdrive.fuse import mountpoint
+from cryptdrive.fuse.mountpoint import (
+    absolute,
+    check_mountpoint,
+    is_dead,
+    mounted_at,
+    unmount,
+    who_holds,
+)
 
 
 def test_an_empty_directory_will_do(tmp_path: Path) -> None:
@@ -55,6 +64,30 @@ def test_symbolic_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "real" / "file").touch()
     with pytest.raises(MountpointError, match="real is not empty"):
         check_mountpoint(tmp_path / "link")
+
+
+def test_links_that_lead_on(tmp_path: Path) -> None:
+    (tmp_path / "real/below").mkdir(parents=True)
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("real/below/../below")
+    (tmp_path / "dots").symlink_to("real/below/..")
+    (tmp_path / "dangling").symlink_to("missing")
+    (tmp_path / "round").symlink_to("round")
+    assert absolute(tmp_path / "one") == str(tmp_path / "real/below")
+    assert absolute(tmp_path / "dots") == str(tmp_path / "real")
+    assert absolute(tmp_path / "dangling") == str(tmp_path / "missing")
+    assert absolute(tmp_path / "round") == str(tmp_path / "round")
+    assert absolute("/") == "/"
+
+
+def test_a_mount_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    monkeypatch.setattr(mountpoint.os, "statvfs", lambda place: asked.wait())
+    monkeypatch.setattr(mountpoint, "ANSWER_SECONDS_MAX", 0.05)
+    with pytest.raises(MountpointError, match="does not answer"):
+        is_dead(str(tmp_path))
+    asked.set()
+    assert is_dead(str(tmp_path)) is False
 
 
 def test_unmount_where_nothing_is_mounted(tmp_path: Path) -> None:
