@@ -1,5 +1,6 @@
 """Starting a drive: all checks first, then in the foreground or the background."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptdrive.cli.background import Report, run_in_background
@@ -11,7 +12,7 @@ from cryptdrive.cli.opening import READ_ONLY_WORKS, check_vault
 from cryptdrive.cli.passwords import credentials_for
 from cryptdrive.cli.terminal import complain, say
 from cryptdrive.config import DriveConfig
-from cryptdrive.fuse.mountpoint import check_mountpoint
+from cryptdrive.fuse.mountpoint import check_apart, check_mountpoint
 
 if TYPE_CHECKING:
     from cryptdrive.cli.running import RunningDrive
@@ -23,6 +24,7 @@ def start(invocation: Invocation, config: DriveConfig, plan: FrontEnds, *, foreg
         from cryptdrive.fuse.mount import check_fuse
 
         check_fuse(plan.mount)
+        check_place(invocation, config, plan.mountpoint)
         check_mountpoint(plan.mountpoint, nonempty=plan.mount.nonempty)
     check_vault(invocation, config, writing=not plan.read_only, advice=READ_ONLY_WORKS)
     if not plan.read_only:
@@ -50,6 +52,21 @@ def start(invocation: Invocation, config: DriveConfig, plan: FrontEnds, *, foreg
     else:
         say(invocation, outcome.text)
     return outcome.exit_code
+
+
+def check_place(invocation: Invocation, config: DriveConfig, mountpoint: str) -> None:
+    """Refuse a mountpoint that would hide what the drive works with. Raises MountpointError."""
+    folders, log_file = invocation.folders, invocation.chosen_log_file
+    used = {
+        "the local state": folders.state,
+        "the cache": folders.cache,
+        "the folder of the control sockets": folders.runtime,
+    }
+    if not config.store.startswith("memory:"):
+        used["the vault"] = Path(config.store)
+    if log_file is not None:
+        used["the log"] = log_file
+    check_apart(mountpoint, used)
 
 
 def where(running: "RunningDrive") -> str:

@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,22 @@ def check_mountpoint(path: str | Path, *, nonempty: bool = False) -> bool:
     except OSError as error:
         raise MountpointError(f"{place} cannot be used: {error.strerror}") from None
     return cleared
+
+
+def check_apart(mountpoint: str | Path, used: Mapping[str, Path]) -> None:
+    """Make sure that no folder which the drive itself works in would be hidden by its mount.
+
+    Its process would ask itself for them, and wait for ever. ``used`` names each for people.
+    Raises MountpointError.
+    """
+    place = os.fsencode(absolute(mountpoint))
+    for name, folder in used.items():
+        path = os.path.realpath(folder)
+        if _is_below(os.fsencode(path), place):
+            raise MountpointError(
+                f"{os.fsdecode(place)}: {name} ({path}) is there, and the mount would hide it from the drive "
+                "itself; mount it elsewhere"
+            )
 
 
 def absolute(path: str | Path) -> str:

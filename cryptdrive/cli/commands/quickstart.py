@@ -22,6 +22,7 @@ from cryptdrive.cli.passwords import (
     has_terminal,
     password_for_new_vault,
 )
+from cryptdrive.cli.starting import check_place
 from cryptdrive.cli.terminal import complain, say
 from cryptdrive.config import DriveConfig, WebDavOptions, parse_address
 from cryptdrive.errors import ConfigError, MountpointError, NoVault, Unavailable, WrongKey
@@ -66,7 +67,9 @@ def command(
         _tell_places(record.mountpoint, record.webdav_url)
         click.echo(f"stop it with: cryptdrive umount {folder}")
         return DONE
-    place = _usable_mountpoint((mountpoint or Path.home() / "CryptDrive").expanduser().absolute())
+    wanted = (mountpoint or Path.home() / "CryptDrive").expanduser().absolute()
+    check_place(invocation, config, str(wanted))
+    place = _usable_mountpoint(wanted)
     credentials = _credentials_of_vault(invocation, config)
     options = config.webdav if webdav is None else dataclasses.replace(config.webdav, address=webdav)
     plan = FrontEnds(

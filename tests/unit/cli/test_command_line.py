@@ -13,12 +13,7 @@ import click
 import pytest
 
 from cryptdrive.cli import passwords
-from cryptdrive.cli.local_state import state_path
 from cryptdrive.cli.main import COMMANDS, program
-from cryptdrive.config import LocalFolders
-from cryptdrive.local.device import state_folder
-from cryptdrive.local.known_stores import KnownStores
-from cryptdrive.types import VaultId
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -227,48 +222,6 @@ def test_init_needs_a_place_of_its_own(run: Run, tmp_path: Path) -> None:
     code, _, err = run("init", tmp_path / "w")
     assert code == 13
     assert "already" in err
-
-
-@pytest.mark.parametrize("command", [["init"], ["quickstart", "--vault"]])
-@pytest.mark.parametrize("emptied", [False, True])
-def test_no_new_vault_in_the_place_of_one_that_is_away(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], emptied: bool
-) -> None:
-    """The disk is not plugged in: what lies under its mountpoint is no place for another vault."""
-    monkeypatch.setenv("CRYPTDRIVE_PASSWORD", "given")
-    folders, place = LocalFolders.from_environment(), tmp_path / "disk/vault"
-    folders.create()
-    known, vault_id = KnownStores(folders.state), VaultId(bytes(range(32)))
-    known.remember(place.as_uri(), vault_id)
-    assert state_path(folders, vault_id) is None
-    assert state_folder(folders.state, vault_id) == state_path(folders, vault_id)
-    if emptied:
-        place.mkdir(parents=True)
-    code, _, err = run(*command, place)
-    assert code == 13
-    assert f"knows a vault at {place}" in err
-    assert "plugged in" in err
-    assert f"remove {known.file(place.as_uri())}" in err
-    assert place.exists() is emptied
-    assert not emptied or list(place.iterdir()) == []
-    for command_of_a_vault in ("mount", "ls", "serve"):
-        words = [tmp_path] if command_of_a_vault == "mount" else []
-        code, _, err = run(command_of_a_vault, place, *words)
-        assert "cryptdrive init" not in err
-    known.file(place.as_uri()).unlink()
-    assert run("init", place)[0] == 0
-
-
-def test_another_vault_than_the_known_one(run: Run, tmp_path: Path) -> None:
-    write_header(tmp_path)
-    folders = LocalFolders.from_environment()
-    folders.create()
-    known = KnownStores(folders.state)
-    known.remember(tmp_path.as_uri(), VaultId(bytes(range(32))))
-    code, _, err = run("ls", tmp_path)
-    assert code == 13
-    assert "another" in err
-    assert f"remove {known.file(tmp_path.as_uri())}" in err
 
 
 def test_init_does_not_overwrite_a_key_file(run: Run, tmp_path: Path) -> None:
