@@ -1,9 +1,10 @@
 """What a client sees of an error: the status, and not a word more than it may know."""
 
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
 
-from wsgidav.dav_error import HTTP_INTERNAL_ERROR, HTTP_NOT_MODIFIED, DAVError, get_http_status_string
+from wsgidav.dav_error import HTTP_INTERNAL_ERROR, HTTP_NOT_MODIFIED, DAVError
 from wsgidav.mw.base_mw import BaseMiddleware
 from wsgidav.util import SubAppStartResponse
 
@@ -44,7 +45,9 @@ class ErrorAnswers(BaseMiddleware):  # type: ignore[misc]
 
 
 def _error_page(error: DAVError, start_response: Any) -> Iterator[bytes]:
-    status = get_http_status_string(error)
+    # Not wsgidav's own texts: it knows none for 507, 503 and 413.
+    known = HTTPStatus(error.value)
+    status = f"{known.value} {known.phrase}"
     headers = list(error.add_headers or [])
     if error.value == HTTP_NOT_MODIFIED:
         start_response(status, [*headers, ("Content-Length", "0")])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,7 @@ def test_errors_of_the_store_are_told_without_detail(dav: Client, monkeypatch: p
             patch.setattr(dav.fs, "stage", failing)
             answer = dav("PUT", "/f", b"y")
             assert answer.status == status
+            assert answer.body.decode() == f"{status} {HTTPStatus(status).phrase}\n"
             assert b"secret" not in answer.body
             assert ("retry-after" in answer.headers) == (status == 503)
 
