@@ -19,14 +19,14 @@ def store_url(drive: DriveConfig) -> str:
 
 
 def running_drives(invocation: Invocation, text: str) -> list[RunningRecord]:
-    """The running drives that a mountpoint, a store or a name means; one that may write comes first.
+    """The running drives that a mountpoint, a WebDAV URL, a store or a name means; one that may write first.
 
-    Raises ConfigError: the text is none of the three.
+    Raises ConfigError: the text is none of them.
     """
     records = runtime_folder(invocation).records()
-    mounted = [record for record in records if _is_mounted_at(invocation, record, text)]
-    if mounted:
-        return mounted
+    reached = [record for record in records if _is_reached_at(invocation, record, text)]
+    if reached:
+        return reached
     url = store_url(invocation.drive(text))
     return sorted((record for record in records if record.store == url), key=lambda record: record.read_only)
 
@@ -38,19 +38,23 @@ def running_drive(invocation: Invocation, text: str, *, writing: bool = False) -
 
 
 def drive_or_mountpoint(invocation: Invocation, text: str) -> DriveConfig:
-    """The drive that ``text`` names; a mountpoint stands for the drive that is mounted there.
+    """The drive that ``text`` names; a mountpoint or WebDAV URL stands for the drive that is there.
 
     Raises ConfigError.
     """
     for record in runtime_folder(invocation).records():
-        if _is_mounted_at(invocation, record, text):
+        if _is_reached_at(invocation, record, text):
             return invocation.drive(record.store)
     return invocation.drive(text)
 
 
-def _is_mounted_at(invocation: Invocation, record: RunningRecord, text: str) -> bool:
-    """Whether ``text`` is the drive's mountpoint. A drive's name in the configuration never is one."""
-    return text not in invocation.configuration.drives and record.mountpoint == absolute(text)
+def _is_reached_at(invocation: Invocation, record: RunningRecord, text: str) -> bool:
+    """Whether ``text`` is the drive's mountpoint or WebDAV URL, which no name in the configuration is."""
+    if text in invocation.configuration.drives:
+        return False
+    if record.webdav_url is not None and text.rstrip("/") == record.webdav_url.rstrip("/"):
+        return True
+    return record.mountpoint is not None and record.mountpoint == absolute(text)
 
 
 def refuse_if_running(invocation: Invocation, drive: DriveConfig) -> None:

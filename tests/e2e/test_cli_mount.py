@@ -108,7 +108,8 @@ def test_serve_in_the_background(line: CommandLine) -> None:
     url = line.status()["webdav_url"]
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(url, timeout=20)
-    line.run("umount", line.vault).ok()
+    assert line.run("ls", url).ok().out == "letter\n"
+    line.run("umount", url).ok()
     assert line.run("get", line.vault, "letter", "-").ok().out == "content"
 
 
