@@ -15,7 +15,11 @@ from cryptdrive.fuse.mountpoint import absolute, is_dead, mounted_at, unmount
 
 @click.command()
 @click.argument("target", metavar="MOUNTPOINT|DRIVE|URL")
-@option("--lazy", is_flag=True, help="Detach at once, even if it is in use; then save.")
+@option(
+    "--lazy",
+    is_flag=True,
+    help="Detach even if it is in use: programs that have files open lose the drive at once.",
+)
 @option("--no-wait", is_flag=True, help="Do not send what is left; the next mount does.")
 @common_options
 @click.pass_obj
@@ -23,9 +27,10 @@ def command(invocation: Invocation, target: str, lazy: bool, no_wait: bool) -> N
     """Unmount a drive, and wait until everything is on the store.
 
     A drive that is served only is stopped likewise, by its WebDAV URL too. If programs use it,
-    they are named, and it stays mounted; with --lazy it is detached all the same. Changes that the
-    store does not take stay safe on this machine: the exit code is 20 then, and the next mount
-    sends them. What a program that died has left at a mountpoint is cleared.
+    they are named, and it stays mounted; with --lazy it is detached all the same: programs that
+    have files open lose the drive at once, and what they write from then on. Changes that the store
+    does not take stay safe on this machine: the exit code is 20 then, and the next mount sends
+    them. What a program that died has left at a mountpoint is cleared.
 
     \b
     Examples:

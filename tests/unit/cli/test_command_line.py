@@ -52,6 +52,11 @@ def test_every_command_has_an_example(run: Run, name: str) -> None:
     assert f"cryptdrive {name}" in out
 
 
+def test_umount_tells_what_lazy_costs(run: Run) -> None:
+    _, out, _ = run("umount", "--help")
+    assert " ".join(out.split()).count("programs that have files open lose the drive at once") == 2
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_variable(name: str) -> None:
     command = program.get_command(click.Context(program), name)
