@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Sequence
 
 from cryptdrive import errors
 
@@ -58,8 +59,8 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code, _ in _TABLE if isinstance(error, kind)), OTHER)
 
 
-def message(error: BaseException) -> str:
-    """What happened, to what, and what to do: one line, or two."""
+def message(error: BaseException, told: Sequence[str] = ()) -> str:
+    """What happened, to what, and what to do: one line, or two; without the reasons that were ``told``."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError):
@@ -70,6 +71,17 @@ def message(error: BaseException) -> str:
     if not isinstance(error, errors.CryptdriveError):
         # Its own words may hold what nobody should read here: they are for the log at -vv.
         return f"an unexpected error ({type(error).__name__}); -vv --log-file FILE records where"
-    text = str(error) or (type(error).__doc__ or "").strip()
+    text = _without(told, error) or (type(error).__doc__ or "").strip()
     hint = next((hint for kind, _, hint in _TABLE if isinstance(error, kind)), "")
     return f"{text}\n{hint}" if hint else text
+
+
+def _without(told: Sequence[str], error: errors.CryptdriveError) -> str:
+    """Why a store is away is said once; what follows from it still is."""
+    text = str(error)
+    for reason in told:
+        if isinstance(error, errors.Unavailable) and text.endswith(reason):
+            return "what was asked for is not on this machine, and the store is away"
+        if isinstance(error, errors.UnsentData):
+            text = text.replace(f": {reason}", "")
+    return text

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +24,8 @@ class Invocation:
     log_file: Path | None = None
     verbose: int = 0
     quiet: bool = False
+    told: list[str] = field(default_factory=list)
+    """Reasons that a person has been told already: they are not repeated on the terminal."""
 
     @cached_property
     def configuration(self) -> Config:

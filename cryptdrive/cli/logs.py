@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -46,6 +48,23 @@ def log_to_file(path: Path, level: int) -> None:
         raise ConfigError(f"{path}: no log can be written there: {error.strerror}") from error
     handler.setFormatter(logging.Formatter(_FORMAT))
     _use(handler, level)
+
+
+@contextmanager
+def without_repeating(told: Sequence[str]) -> Iterator[None]:
+    """In the block the terminal is spared messages about what a person has been told; a log file gets all."""
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return not any(reason in record.getMessage() for reason in told)
+
+    handlers = [each for each in logging.getLogger().handlers if not isinstance(each, logging.FileHandler)]
+    for handler in handlers:
+        handler.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(is_new)
 
 
 def _use(handler: logging.Handler, level: int) -> None:

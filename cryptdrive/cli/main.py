@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from cryptdrive.cli import errors, terminal
+from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.options import common_options
 from cryptdrive.errors import CryptdriveError
 from cryptdrive.local.process import harden
@@ -70,8 +71,9 @@ def program() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code. Raises nothing."""
+    invocation = Invocation()
     try:
-        outcome: Any = program.main(arguments, prog_name="cryptdrive", standalone_mode=False)
+        outcome: Any = program.main(arguments, prog_name="cryptdrive", standalone_mode=False, obj=invocation)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -81,14 +83,14 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return _after_broken_pipe()
     except (CryptdriveError, OSError, KeyboardInterrupt) as error:
-        return _fail(error)
+        return _fail(error, invocation)
     except Exception as error:  # noqa: BLE001 - a person gets a message, the log the traceback
-        return _fail(error)
+        return _fail(error, invocation)
     return outcome if isinstance(outcome, int) else errors.DONE
 
 
-def _fail(error: BaseException) -> int:
-    terminal.complain(errors.message(error))
+def _fail(error: BaseException, invocation: Invocation) -> int:
+    terminal.complain(errors.message(error, invocation.told))
     _log.debug("the command failed here", exc_info=error)
     return errors.exit_code(error)
 

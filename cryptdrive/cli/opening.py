@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cryptdrive.cli import logs
 from cryptdrive.cli.finding import refuse_if_running, running_drive
 from cryptdrive.cli.invocation import Invocation
 from cryptdrive.cli.local_state import mark_open, mark_sent, state_path
@@ -77,6 +78,7 @@ def check_vault(
     except (Unavailable, NoVault) as error:
         if store_is_needed or not _can_do_without(invocation, drive):
             raise
+        invocation.told.append(str(error))
         complain(f"{error}\nworking with what is on this machine; changes are sent when the store is back")
 
 
@@ -163,7 +165,8 @@ def open_drive_of(
 
     store = _guarded_store(invocation, drive.store)
     try:
-        opened = open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
+        with logs.without_repeating(invocation.told):
+            opened = open_drive(store, credentials, drive.settings, invocation.folders, read_only=read_only)
     except BaseException:
         store.close()
         raise

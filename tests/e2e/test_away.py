@@ -41,6 +41,10 @@ def test_mounting_without_the_store(line: CommandLine) -> None:
     for emptied in (False, True):
         if emptied:
             line.vault.mkdir()  # the place where the disk is mounted, without the disk
+        for words in (["ls"], ["get", "folder/old", "copy"], ["put", __file__, "/folder"]):
+            done = line.run(words[0], line.vault, *words[1:])
+            assert done.code in (0, 15, 20)
+            assert done.err.count("No such file" if not emptied else "plugged in") == 1, done.err
         # Also by its bare name, which no folder bears now.
         done = line.run("mount", line.vault.name, line.mountpoint, cwd=line.vault.parent).ok()
         assert "what is on this machine" in done.err
@@ -60,10 +64,15 @@ def test_mounting_without_the_store(line: CommandLine) -> None:
     line.vault.rmdir()
     away.rename(line.vault)
     line.mount()
-    assert sorted(os.listdir(line.mountpoint / "folder")) == ["new-False", "new-True", "old"]
+    assert sorted(os.listdir(line.mountpoint / "folder")) == ["new-False", "new-True", "old", "test_away.py"]
     line.umount()
     (line.folder / "state").rename(line.folder / "state of another machine")
-    assert line.run("ls", line.vault, "/folder").ok().out.split() == ["new-False", "new-True", "old"]
+    assert line.run("ls", line.vault, "/folder").ok().out.split() == [
+        "new-False",
+        "new-True",
+        "old",
+        "test_away.py",
+    ]
 
 
 def test_a_store_that_goes_away_and_comes_back(line: CommandLine) -> None:

@@ -73,3 +73,16 @@ def test_other_errors_keep_their_words_to_themselves() -> None:
     assert exit_code(error) == 1
     assert "secret" not in message(error)
     assert "KeyError" in message(error)
+
+
+def test_what_was_told_is_not_told_again() -> None:
+    told = ["/vault: No such file"]
+    left = errors.UnsentData("1 file is not on the store yet: /vault: No such file\nit is safe here")
+    assert message(left, told) == "1 file is not on the store yet\nit is safe here"
+    assert message(left) == str(left)
+    away = errors.Unavailable("/vault: No such file")
+    assert message(away, told).startswith("what was asked for is not on this machine")
+    assert "check that the store is there" in message(away, told)
+    assert message(away).startswith("/vault: No such file")
+    other = errors.NotFound("/vault: No such file")
+    assert message(other, told) == "/vault: No such file"
