@@ -26,26 +26,26 @@ def sending_progress(invocation: Invocation, record: RunningRecord) -> Iterator[
     columns = (
         TextColumn("Sending"),
         BarColumn(),
-        DownloadColumn(),
+        DownloadColumn(binary_units=True),
         TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("…", total=None)
-        most = 0
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task("…", total=0)
+    most = 0
 
-        def look() -> None:
-            nonlocal most
-            try:
-                with ControlClient(runtime_folder(invocation), record) as client:
-                    status = client.status()
-            except CryptdriveError:
-                return  # it is ending
-            waiting = status["waiting_bytes"]
-            most = max(most, waiting)
-            progress.update(
-                task, total=most or None, completed=most - waiting, description=printable(what_waits(status))
-            )
+    def look() -> None:
+        nonlocal most
+        try:
+            with ControlClient(runtime_folder(invocation), record) as client:
+                status = client.status()
+        except CryptdriveError:
+            return  # it is ending, or does not answer, which whoever waits will be told
+        waiting = status["waiting_bytes"]
+        most = max(most, waiting)
+        progress.update(task, total=most, completed=most - waiting, description=printable(what_waits(status)))
 
+    look()  # what is shown first is true already
+    with progress:
         yield look
 
 

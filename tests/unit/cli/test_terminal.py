@@ -59,12 +59,15 @@ def test_progress_is_for_people(
     with transfer_meter(Invocation(quiet=quiet), "put") as meter:
         meter.name("[red]file")
         meter.expect(2_000_000)
-        meter.advance(2_000_000)
+        meter.advance(1_000_000)
+        meter.advance(1_000_000)
     with spinner(Invocation(quiet=quiet), "Saving …") as show:
         show("[red]left")
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert ("2.0/2.0 MB" in shown.err) is not quiet
+    assert ("1.9/1.9 MiB" in shown.err) is not quiet
+    assert ("iB/s" in shown.err) is not quiet
+    assert "MB" not in shown.err
     assert ("[red]file" in shown.err) is not quiet
 
 
