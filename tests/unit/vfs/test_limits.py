@@ -82,7 +82,7 @@ def test_changes_without_file_data_leave_the_reserve_alone() -> None:
     handle = fs.opendir(fs.root)
     fs.fsync(handle)
     fs._publisher.is_away(Unavailable("away"))
-    disk.size += 40 * MIB - disk.free
+    disk.size += 24 * MIB - disk.free
     with pytest.raises(NoSpace):
         for _ in range(40_000):
             for name in (b"user.x", b"user.y"):
