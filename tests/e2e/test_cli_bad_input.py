@@ -152,7 +152,7 @@ def test_a_full_store(line: CommandLine) -> None:
         assert "No space left" in str(status["errors"])
         assert status["waiting_files"] == 2
         assert status["waiting_bytes"] > 2 << 20
-        assert os.getxattr(line.mountpoint / "large", "user.cryptdrive.state") == b"uploading"
+        assert os.getxattr(line.mountpoint / "large", "user.cryptdrive.state") == b"local"
         line.run("umount", line.mountpoint).failed(20, "No space left", "safe on this machine", "next mount")
         assert not is_mounted(line.mountpoint)
         subprocess.run(["mount", "-o", "remount,size=16m", store], check=True)
