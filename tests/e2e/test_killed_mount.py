@@ -61,6 +61,8 @@ def noted(log: Path) -> tuple[int, int]:
 def is_one_moment(before: State, seed: int, found: State, done: int, synced: int) -> bool:
     """Whether ``found`` is the state after some step from the last synced to the one under way."""
     state = dict(before)
+    if synced < 0 and found == before:
+        return True  # nothing was saved yet, and nobody was told that it was
     for number, step in enumerate(steps(seed, state)):
         step.apply(state)
         if number >= synced and state == found:
