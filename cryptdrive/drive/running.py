@@ -188,9 +188,10 @@ class Drive:
         if not self.fs.core.map.has_unpublished:
             return
         backlog = self.fs.backlog
+        size = backlog.waiting_bytes / (1 << 20)
+        data = f" ({size:.1f} MiB)" if size >= 0.1 else ""
         raise UnsentData(
-            f"changes of {backlog.waiting_files} files and folders "
-            f"({backlog.waiting_bytes / (1 << 20):.1f} MiB) are not on the store yet{reason}\n"
+            f"changes of {backlog.waiting_files} files and folders{data} are not on the store yet{reason}\n"
             f"they are safe on this machine, in {self._folder.path}; "
             "the next mount of this drive, here, sends them"
         )
