@@ -25,6 +25,7 @@ from cryptdrive.waiting import before_waiting
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
+SYNCED_MAX = 1 << 16
 # What a cached inode takes in memory, about.
 INODE_CACHE_ENTRY_BYTES = 600
 
@@ -280,6 +281,12 @@ class Core:
                     callback(event)
                 except Exception:  # noqa: BLE001 - a front end must not fail another one's operation
                     _log.exception("a subscriber failed")
+
+    def note_sync(self, number: InodeNumber) -> None:
+        """A file was fsynced; what was long before counts as long ago."""
+        self.synced.add(number)
+        if len(self.synced) > SYNCED_MAX:
+            self.synced_before, self.synced = self.synced, set()
 
     def was_synced(self, parent: InodeNumber, name: bytes) -> bool:
         """Whether a name is a file's that was fsynced shortly before."""

@@ -233,7 +233,7 @@ class FileSystem:
         if not self.handles.is_directory(handle):
             found = self.handles.file(handle)
             self._content.take_error(found)
-            self.core.synced.add(found.inode)
+            self.core.note_sync(found.inode)
         self._saver.save(point)
 
     def close(self, handle: HandleId) -> None:
