@@ -50,6 +50,8 @@ class DriveStatus:
     node_cache_bytes: int
     used_bytes: int
     inodes: int
+    pressure: str | None
+    """What writers meet while much waits: they are slowed down, or refused, and why."""
     last_error: str | None
 
 
@@ -145,6 +147,7 @@ class Drive:
             node_cache_bytes=self._storage.nodes.cache_bytes,
             used_bytes=core.usage.allocated,
             inodes=core.usage.inodes,
+            pressure=None if self.read_only else self.fs.pressure,
             last_error=str(error) if error is not None else None,
         )
 

@@ -94,6 +94,14 @@ class Admission:
         """Whether more than half of a limit is used."""
         return self._disk_is_low or self._used(0) > 0.5
 
+    @property
+    def pressure(self) -> str | None:
+        """What writers meet, and why; None where nothing keeps them back. Raises OSError."""
+        reason = self._full(0)
+        if reason is not None:
+            return f"refused, for {reason}"
+        return "slowed down, for much waits to be sent" if self.is_pressed else None
+
     def _used(self, byte_count: int) -> float:
         """The part of a limit that is used, the larger one."""
         backlog = self._backlog

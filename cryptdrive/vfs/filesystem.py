@@ -332,6 +332,14 @@ class FileSystem:
         """Whether so much waits that writers are slowed down."""
         return self._admission.is_pressed
 
+    @property
+    def pressure(self) -> str | None:
+        """What writers meet while much waits, and why; None where nothing keeps them back."""
+        try:
+            return self._admission.pressure
+        except OSError as error:
+            return f"not known: {error.strerror}"
+
     def free_dead(self) -> None:
         """Let go of what was removed before it was sent. Raises DiskError, NoSpace."""
         self._publisher.free_dead()

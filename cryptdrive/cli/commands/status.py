@@ -148,6 +148,7 @@ def _rows_of_drive(status: Status) -> list[tuple[str, str]]:
         ("WebDAV", status["webdav_url"] or "–"),
         ("access", "read-only" if status["read_only"] else "read and write"),
         ("changes", what_waits(status)),
+        *([("writing", status["pressure"])] if status["pressure"] else []),
         ("head", f"commit {status['head_number']} ({status['head_hash'][:12]})"),
         ("holds", f"{size_text(status['used_bytes'])} in {count_text(status['inodes'])}"),
         ("open", count_text(status["open_handles"])),

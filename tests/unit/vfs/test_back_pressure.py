@@ -113,6 +113,7 @@ def test_memory_and_the_disks_reserve_are_limits_too() -> None:
     gate.numbers.free = 49 * MIB
     with pytest.raises(NoSpace, match="less than 50 MiB left"):
         gate.admission.admit(8 * MIB)
+    assert "refused, for the disk" in str(gate.admission.pressure)
     gate.numbers.failure = None
     slept = gate.slept
     with pytest.raises(NoSpace, match="disk_reserve_mib"):
@@ -120,6 +121,10 @@ def test_memory_and_the_disks_reserve_are_limits_too() -> None:
     assert gate.slept == slept, "nothing waits that would make room when it is sent"
     gate.numbers.free = 200 * MIB
     gate.admission.admit(1)
+    assert gate.admission.pressure is None
+    gate.numbers.memory_bytes = 6 * MIB
+    assert "slowed down" in str(gate.admission.pressure)
+    gate.numbers.memory_bytes = 0
 
 
 def test_a_store_that_is_away_stops_writing_and_frees_it_again() -> None:
