@@ -1,6 +1,6 @@
 """The drive's tree nodes: decoded ones in memory, the others to be fetched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cryptdrive.crypto.keys import Purpose
 from cryptdrive.errors import DiskError, Integrity
@@ -61,6 +61,11 @@ class NodeStore:
         ref = self._appender.add(data, Role.NODE, 0, level).encode()
         self._cache.put(ref, node, len(data) * _DECODED_FACTOR)
         return ref
+
+    def forget(self, refs: Iterable[PackedRef]) -> None:
+        """No tree that is read has these nodes any more."""
+        for ref in refs:
+            self._cache.discard(ref)
 
     def drop_cache(self) -> None:
         self._cache.clear()

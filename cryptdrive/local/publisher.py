@@ -83,6 +83,8 @@ class Publisher:
         """Packs whose live blobs were copied for the publication under way: not once more."""
         self._is_prepared = False
         """The journal holds ``_prepared`` for certain."""
+        self._replaced: set[PackedRef] = set()
+        """Nodes that are not in the tree any more once it is published."""
 
     def recover(self, prepared: Prepared | None, packs: dict[PackId, int]) -> None:
         """Go on where an earlier process stopped: a commit that may be on the store; packs to be sent."""
@@ -139,9 +141,7 @@ class Publisher:
         prepared = self._prepared
         if prepared is None:
             if self._map.frozen is None:
-                self._saver.save()
-                # While the store is away nothing is frozen: what is removed then gives room back.
-                self._commits.check_place()
+                self._look_before_freezing()
                 self._saver.save_and(self._freeze, rotate=True)
             prepared = self._prepare()
         if not self._is_prepared:
@@ -153,6 +153,14 @@ class Publisher:
         self._commits.check_place()  # sending took a while
         self._commits.put(prepared.commit, prepared.data, prepared.through)
         self._finish(prepared)
+
+    def _look_before_freezing(self) -> None:
+        """While the store is away nothing is frozen: what is removed then gives room back."""
+        try:
+            self._commits.check_place()
+        except CryptdriveError:
+            self._saver.save()  # at least on this machine
+            raise
 
     def free_dead(self) -> None:
         """Let packs go that nothing names any more before they were sent. Raises DiskError, NoSpace.
@@ -192,7 +200,9 @@ class Publisher:
             for key, value in ancestors:
                 frozen.put(key, value)
         live = self._live_packs()
-        root = apply(WaitingNodeSource(self._nodes), self._nodes, self._map.root, frozen.items())
+        source, changes = WaitingNodeSource(self._nodes), frozen.items()
+        self._replaced.clear()
+        root = apply(source, self._nodes, self._map.root, changes, self._replaced)
         self._node_appender.rotate()
         self._outbox.sync()
         packs = [(pack, length) for pack, length in self._packs.items() if pack in live]
@@ -233,6 +243,8 @@ class Publisher:
             self._map.adopt(prepared.root)
             self.published_through = max(self.published_through, self._through[0])
         self._prepared, self._is_prepared = None, False
+        self._nodes.forget(self._replaced)
+        self._replaced.clear()
         self.publications += 1
         self._sender.forget(prepared.packs)
         nodes = {pack for pack, _ in prepared.packs} - self._packs.keys()

@@ -35,12 +35,17 @@ Change = tuple[bytes, bytes | None]
 
 
 def apply(
-    source: NodeSource, sink: NodeSink, root: PackedRef | None, changes: Sequence[Change]
+    source: NodeSource,
+    sink: NodeSink,
+    root: PackedRef | None,
+    changes: Sequence[Change],
+    replaced: set[PackedRef] | None = None,
 ) -> PackedRef | None:
     """The root of the tree with the changes made; None if no entry is left.
 
     ``changes``: (key, value) in strictly ascending order of keys; None deletes, and deleting what is
     not there changes nothing. A subtree that ends as it was keeps its ref, the root among them.
+    ``replaced`` gets the refs of nodes that the old tree has and the new one has not.
     Nodes are put children first. Raises ValueError for changes that are out of order or out of
     bounds, before anything is put; Integrity; what the source raises, with nothing put.
     """
@@ -49,7 +54,7 @@ def apply(
         entries = [change for change in changes if change[1] is not None]
         run = _Run(0, b"", [key for key, _ in entries], [cast(bytes, value) for _, value in entries])
         return _finish(sink, run)
-    batch = _Batch(source, changes)
+    batch = _Batch(source, changes, set() if replaced is None else replaced)
     node = source.node(root)
     changed = batch.rewrite(root, node, b"", None, 0, len(changes))
     return root if changed is None else _finish(sink, changed)
@@ -155,7 +160,8 @@ def _run_of(node: Node, low: bytes) -> _Run:
 class _Batch:
     """One call of apply, on its way through the tree."""
 
-    def __init__(self, source: NodeSource, changes: Sequence[Change]) -> None:
+    def __init__(self, source: NodeSource, changes: Sequence[Change], replaced: set[PackedRef]) -> None:
+        self._replaced = replaced
         self._source = source
         self._changes = changes
         self._keys = [key for key, _ in changes]
@@ -166,6 +172,12 @@ class _Batch:
         node = self._unchanged.get(ref) or self._source.node(ref)
         check_child(node, level, low, high)
         return node
+
+    def _take_over(self, ref: PackedRef, level: int, low: bytes, high: bytes | None) -> _Run:
+        """An untouched node as a run, which takes its place."""
+        run = _run_of(self._load(ref, level, low, high), low)
+        self._replaced.add(ref)
+        return run
 
     def rewrite(
         self, ref: PackedRef, node: Node, low: bytes, high: bytes | None, first: int, last: int
@@ -181,6 +193,8 @@ class _Batch:
             run = self._rewrite_branch(node, low, high, first, last)
         if run is None:
             self._unchanged[ref] = node
+        else:
+            self._replaced.add(ref)
         return run
 
     def _rewrite_leaf(self, node: Leaf, low: bytes, first: int, last: int) -> _Run | None:
@@ -243,7 +257,7 @@ class _Batch:
             # Never a draft: groups that touch are joined before either is cut into pieces.
             ref = PackedRef(cast(bytes, parts[index]))
             part_high = lowers[index + 1] if index + 1 < len(lowers) else high
-            return _run_of(self._load(ref, level, lowers[index], part_high), lowers[index])
+            return self._take_over(ref, level, lowers[index], part_high)
 
         while groups:
             start, end, run = groups.pop()
@@ -292,4 +306,4 @@ class _Batch:
         item, lower = run.items[index], run.keys[index]
         if isinstance(item, _Run):
             return item
-        return _run_of(self._load(PackedRef(item), run.level - 1, lower, None), lower)
+        return self._take_over(PackedRef(item), run.level - 1, lower, None)

@@ -309,3 +309,18 @@ def test_a_store_that_lies_about_success_gets_it_again(kept: float) -> None:
     fs.sync()
     fs = vault.open()
     assert read_file(fs, b"file") == text
+
+
+def test_nodes_of_trees_that_were_are_not_kept_in_memory() -> None:
+    vault = SmallVault(MemoryStore(), SystemClock())
+    fs = vault.open()
+    assert vault.storage is not None
+    for number in range(500):
+        write_file(fs, b"%03d" % number, b"x" * 20)
+    fs.sync()
+    before = vault.storage.nodes.cache_bytes
+    for turn in range(20):
+        for number in range(0, 500, 7):
+            fs.setattr(fs.lookup(ROOT_INODE, b"%03d" % number).inode, SetAttr(mode=0o600 + turn), CALLER)
+        fs.sync()
+    assert vault.storage.nodes.cache_bytes < 2 * before

@@ -261,10 +261,13 @@ def test_random_batches_keep_every_promise(small_nodes: None) -> None:
     for step in range(160):
         growing = step % 40 < 25
         changes = random_changes(randomness, model, growing)
+        before, replaced = set(reachable(nodes, root)), set[PackedRef]()
         nodes.forget()
-        root = apply(nodes, nodes, root, changes)
+        root = apply(nodes, nodes, root, changes, replaced)
         assert len(nodes.asked) == len(set(nodes.asked))
-        assert set(nodes.put_refs) <= set(reachable(nodes, root))
+        after = set(reachable(nodes, root))
+        assert set(nodes.put_refs) <= after
+        assert replaced == before - after
         model = changed(model, changes)
         assert check_tree(nodes, root) == model
         if root is not None:
