@@ -15,29 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptdrive.clock import SystemClock
-from cryptdrive.local.disk import RealFolder
 from cryptdrive.local.process import tune
 from cryptdrive.types import ROOT_INODE, InodeNumber
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.housekeeping import Housekeeper, Loop
 from cryptdrive.vfs.uploading import Uploader
 from cryptdrive.vfs.values import Caller, RenameFlags
+from tests.support.disk import RealDisk
 from tests.support.vault import SmallVault, folder_store
 
 CALLER = Caller(os.getuid(), os.getgid(), "benchmark")
 FOLDER_FILES = 1000
-
-
-class RealDisk:
-    """Where the drive keeps its state; it outlives nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def top(self) -> RealFolder:
-        return RealFolder(self._path)
-
-    def kill(self) -> None: ...
 
 
 class Bench:

@@ -19,6 +19,7 @@ from cryptdrive.types import ROOT_INODE
 from cryptdrive.vfs.filesystem import FileSystem
 from cryptdrive.vfs.values import Caller
 from cryptdrive.webdav import tls
+from tests.support.disk import RealDisk
 from tests.support.vault import SmallVault, folder_store
 from tests.support.webdav import Client, eventually, serving
 
@@ -289,7 +290,9 @@ def test_a_large_upload_takes_little_memory(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     piece, count = os.urandom(1 << 20), 1024
     (tmp_path / "store").mkdir()
-    fs = SmallVault(folder_store(tmp_path / "store"), SystemClock()).open()
+    (tmp_path / "local").mkdir()
+    disk = RealDisk(tmp_path / "local")
+    fs = SmallVault(folder_store(tmp_path / "store"), SystemClock(), disk=disk).open(forget=False)
     with serving(tmp_path, fs=fs) as dav:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         answer = dav("PUT", "/large", (piece for _ in range(count)), Transfer_Encoding="chunked")

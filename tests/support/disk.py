@@ -5,6 +5,9 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptdrive.local.disk import RealFolder
 
 SECTOR_BYTES = 512
 
@@ -213,3 +216,15 @@ class SimulatedFile:
                 self._content.pending.clear()
             raise
         self._content.sync()
+
+
+class RealDisk:
+    """A folder of this machine where a drive keeps its state; it outlives nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def top(self) -> RealFolder:
+        return RealFolder(self._path)
+
+    def kill(self) -> None: ...
