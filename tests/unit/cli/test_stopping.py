@@ -38,6 +38,7 @@ def test_requests_are_counted_and_waited_for() -> None:
 def test_signals_are_requests(number: signal.Signals) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
+        signal.signal(number, signal.SIG_DFL)  # under nohup the tests themselves ignore hanging up
         stops = StopRequests(lambda: None)
         stops.install()
         threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
