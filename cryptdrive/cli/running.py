@@ -18,8 +18,9 @@ from cryptdrive.control.records import RunningRecord, RuntimeFolder
 from cryptdrive.control.server import ControlServer
 from cryptdrive.errors import Busy, CryptdriveError, MountpointError, Unsupported
 from cryptdrive.fuse.mountpoint import unmount
-from cryptdrive.local.process import tune
+from cryptdrive.local.process import give_memory_back, tune
 from cryptdrive.vfs.filesystem import FileSystem
+from cryptdrive.vfs.housekeeping import Loop
 
 if TYPE_CHECKING:
     from cryptdrive.drive import Drive
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from cryptdrive.webdav.server import WebdavServer
 
 _log = logging.getLogger(__name__)
+
+GIVE_BACK_S = 30.0
+"""How often memory that is free is given back: a file system's buffers leave holes."""
 
 
 class RunningDrive:
@@ -247,4 +251,9 @@ def run_drive(
     drive = open_drive_of(invocation, config, credentials, read_only=plan.read_only)
     running = RunningDrive(drive, plan, invocation.folders.runtime, log_file)
     running.stops.install()
-    running.run(ready)
+    tidying = Loop("memory", give_memory_back, lambda: GIVE_BACK_S)
+    tidying.start()
+    try:
+        running.run(ready)
+    finally:
+        tidying.stop()

@@ -36,3 +36,14 @@ def tune() -> None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 20)
         mallopt(_M_TRIM_THRESHOLD, 4 << 20)
         mallopt(_M_ARENA_MAX, 2)
+
+
+def give_memory_back() -> None:
+    """Give pages back that are free in the midst of what is used (malloc_trim(3)).
+
+    After an hour of a mixed load 160 MB of 258 in the C library's heaps were such holes. Other C
+    libraries have no such call.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -24,6 +24,31 @@ assert gc.get_threshold() == (100_000, 20, 100)
 """
 
 
+HOLES = """
+import gc, os
+from cryptdrive.local.process import give_memory_back, tune
+tune()
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+kept = [bytearray(200_000) for _ in range(1000)]
+for piece in kept:
+    piece[:] = b"x" * len(piece)
+holes = kept[::2]
+kept = kept[1::2]
+del piece, holes
+gc.collect()
+before = resident()
+give_memory_back()
+assert resident() < before - (60 << 20), (before, resident())
+assert all(piece[-1] == ord("x") for piece in kept)
+"""
+
+
+def test_memory_that_is_free_between_what_is_used_is_given_back() -> None:
+    subprocess.run([sys.executable, "-c", HOLES], check=True)
+
+
 def test_neither_core_files_nor_other_programs_see_the_memory() -> None:
     subprocess.run([sys.executable, "-c", HARDENED], check=True)
 
