@@ -57,9 +57,10 @@ def together(folder: Path, threads: int, rounds: int) -> float:
 
 def fsync_costs(line: CommandLine, rounds: int) -> dict[str, float]:
     plain, mounted = [], []
+    rounds = max(rounds // TURNS, 1)
     for turn in range(TURNS):
-        plain.append(append_and_sync(line.folder / f"plain-{turn}", rounds // TURNS))
-        mounted.append(append_and_sync(line.mountpoint / f"file-{turn}", rounds // TURNS))
+        plain.append(append_and_sync(line.folder / f"plain-{turn}", rounds))
+        mounted.append(append_and_sync(line.mountpoint / f"file-{turn}", rounds))
     ratios = sorted(each / other for each, other in zip(mounted, plain, strict=True))
     return {
         "plain_fsync_us": 1e6 * statistics.median(plain),
